@@ -1,1 +1,31 @@
-//! base
+//! The words every other crate speaks: error kinds, ids, digests, labels, OCI shapes, platforms,
+//! image references, filters, users.
+//!
+//! It does no I/O, spawns nothing, holds no state, and knows nothing of wire types. The shim links
+//! it too, so anything heavy stays behind the `filters` feature.
+#![forbid(unsafe_code)]
+#![warn(missing_docs)]
+
+pub mod any;
+pub mod defaults;
+pub mod digest;
+pub mod error;
+pub mod ids;
+pub mod labels;
+pub mod mask;
+pub mod mount;
+pub mod oci;
+pub mod platform;
+pub mod scope;
+pub mod timestamp;
+pub mod topic;
+
+pub use any::Any;
+pub use digest::{Algorithm, Digest, Hasher};
+pub use error::{Error, ErrorKind, Kinded, chain};
+pub use ids::{ContainerId, ExecId, LeaseId, Namespace, SandboxId, validate_identifier};
+pub use labels::Labels;
+pub use mount::Mount;
+pub use oci::Descriptor;
+pub use platform::Platform;
+pub use scope::Scope;
