@@ -1,1 +1,16 @@
-//! sys
+//! The kernel, safely: files that survive a crash, processes, pidfds, FIFOs, sockets, consoles, mounts, trees that cannot be
+//! escaped from, cgroup files and the jail of the unpack worker.
+//!
+//! This is the only crate of the workspace that contains `unsafe`, and each block says why it is sound. Everything here is
+//! synchronous: nothing starts a task, and the few functions that wait (`mount::unmount`, `cgroup::freeze`, ...) say how long
+//! at most. Asynchronous callers move them to a blocking thread. The static shim links this crate, so it stays small.
+
+pub mod console;
+pub mod error;
+pub mod fifo;
+pub mod fs;
+pub mod pidfd;
+pub mod process;
+pub mod sock;
+
+pub use error::{Error, Result};
