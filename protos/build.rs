@@ -29,10 +29,7 @@ const TTRPC: &[&str] = &[
 const CRI: &[&str] = &["cri"];
 
 /// Messages that carry passwords: `src/redact.rs` prints them instead of the derived `Debug`.
-const SECRET: &[&str] = &[
-    ".runtime.v1.AuthConfig",
-    ".containerd.types.transfer.AuthResponse",
-];
+const SECRET: &[&str] = &[".runtime.v1.AuthConfig", ".containerd.types.transfer.AuthResponse"];
 
 type Result<T> = std::result::Result<T, Box<dyn Error>>;
 
@@ -109,14 +106,9 @@ fn ttrpc(root: &Path, out: &Path) -> Result<()> {
         .inputs(files.iter().map(|f| root.join(f)))
         .rust_protobuf()
         .rust_protobuf_customize(
-            ttrpc_codegen::ProtobufCustomize::default()
-                .lite_runtime(true)
-                .gen_mod_rs(false),
+            ttrpc_codegen::ProtobufCustomize::default().lite_runtime(true).gen_mod_rs(false),
         )
-        .customize(ttrpc_codegen::Customize {
-            async_all: true,
-            ..Default::default()
-        })
+        .customize(ttrpc_codegen::Customize { async_all: true, ..Default::default() })
         .run()?;
     let set = protox::compile(&files, [root])?;
     let mut modules = String::new();
@@ -127,11 +119,7 @@ fn ttrpc(root: &Path, out: &Path) -> Result<()> {
         modules += &format!("#[path = {source:?}]\npub mod {module};\n");
         let service = out.join(format!("{module}_ttrpc.rs"));
         if service.exists() {
-            // The generated code has no unsafe block, and the crate forbids even permission for one.
-            fs::write(
-                &service,
-                fs::read_to_string(&service)?.replace("#![allow(unsafe_code)]\n", ""),
-            )?;
+            fs::write(&service, corrected(&fs::read_to_string(&service)?))?;
             modules += &format!("#[path = {service:?}]\npub mod {module}_ttrpc;\n");
         }
         let Some(file) = set.file.iter().find(|f| Path::new(f.name()) == path) else {
@@ -148,8 +136,24 @@ fn ttrpc(root: &Path, out: &Path) -> Result<()> {
     Ok(())
 }
 
+/// Two corrections to a generated service: the permission for unsafe code goes (there is none in it, and the crate forbids
+/// even the permission), and a method that is not overridden answers as Go's ttrpc does for one it does not know.
+fn corrected(service: &str) -> String {
+    let mut out = String::new();
+    for line in service.lines().filter(|l| !l.contains("allow(unsafe_code)")) {
+        match line.split_once("::ttrpc::Code::NOT_FOUND, \"/") {
+            Some((head, tail)) => {
+                let method = tail.split(' ').next().and_then(|m| m.split_once('/')).map_or("", |(_, m)| m);
+                out += head;
+                out += &format!("::ttrpc::Code::UNIMPLEMENTED, \"method {method}\".to_string())))");
+            }
+            None => out += line,
+        }
+        out.push('\n');
+    }
+    out
+}
+
 fn stem(path: &Path) -> Result<&str> {
-    path.file_stem()
-        .and_then(|s| s.to_str())
-        .ok_or_else(|| format!("{} has no name", path.display()).into())
+    path.file_stem().and_then(|s| s.to_str()).ok_or_else(|| format!("{} has no name", path.display()).into())
 }

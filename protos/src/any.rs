@@ -53,10 +53,7 @@ mod grpc {
     impl Any {
         /// Wraps a message under its bare full name.
         pub fn pack<M: Message + Name>(message: &M) -> Self {
-            Self {
-                type_url: M::full_name(),
-                value: message.encode_to_vec().into(),
-            }
+            Self { type_url: M::full_name(), value: message.encode_to_vec().into() }
         }
 
         /// Whether the type URL names `M`.
@@ -67,15 +64,10 @@ mod grpc {
         /// Reads the message out. Fails when the type URL names another one or the bytes do not parse.
         pub fn unpack<M: Message + Name + Default>(&self) -> Result<M, UnpackError> {
             if !self.is::<M>() {
-                return Err(UnpackError::WrongType {
-                    want: M::full_name(),
-                    got: self.type_url.clone(),
-                });
+                return Err(UnpackError::WrongType { want: M::full_name(), got: self.type_url.clone() });
             }
-            M::decode(self.value.clone()).map_err(|e| UnpackError::Malformed {
-                name: M::full_name(),
-                source: Box::new(e),
-            })
+            M::decode(self.value.clone())
+                .map_err(|e| UnpackError::Malformed { name: M::full_name(), source: Box::new(e) })
         }
     }
 

@@ -1,13 +1,6 @@
 //! containerd's gRPC API, prost and tonic. Each service module holds `<name>_client`, `<name>_server` and its messages.
 
-#[allow(
-    missing_docs,
-    rustdoc::all,
-    clippy::all,
-    clippy::pedantic,
-    clippy::nursery,
-    clippy::restriction
-)]
+#[allow(missing_docs, rustdoc::all, clippy::all, clippy::pedantic, clippy::nursery, clippy::restriction)]
 mod generated {
     include!(concat!(env!("OUT_DIR"), "/grpc/mod.rs"));
 }

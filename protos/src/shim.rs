@@ -2,14 +2,7 @@
 //!
 //! Messages are built for the lite runtime (no reflection, no text format): that keeps a shim small.
 
-#[allow(
-    missing_docs,
-    rustdoc::all,
-    clippy::all,
-    clippy::pedantic,
-    clippy::nursery,
-    clippy::restriction
-)]
+#[allow(missing_docs, rustdoc::all, clippy::all, clippy::pedantic, clippy::nursery, clippy::restriction)]
 mod generated {
     include!(concat!(env!("OUT_DIR"), "/ttrpc/mod.rs"));
 }

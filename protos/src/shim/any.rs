@@ -12,11 +12,7 @@ pub trait FullName {
 
 /// Wraps a message under its bare full name.
 pub fn pack<M: Message + FullName>(message: &M) -> Result<Any, protobuf::Error> {
-    Ok(Any {
-        type_url: M::FULL_NAME.to_owned(),
-        value: message.write_to_bytes()?,
-        ..Any::default()
-    })
+    Ok(Any { type_url: M::FULL_NAME.to_owned(), value: message.write_to_bytes()?, ..Any::default() })
 }
 
 /// Whether the type URL names `M`.
@@ -27,13 +23,8 @@ pub fn is<M: FullName>(any: &Any) -> bool {
 /// Reads the message out. Fails when the type URL names another one or the bytes do not parse.
 pub fn unpack<M: Message + FullName>(any: &Any) -> Result<M, UnpackError> {
     if !is::<M>(any) {
-        return Err(UnpackError::WrongType {
-            want: M::FULL_NAME.to_owned(),
-            got: any.type_url.clone(),
-        });
+        return Err(UnpackError::WrongType { want: M::FULL_NAME.to_owned(), got: any.type_url.clone() });
     }
-    M::parse_from_bytes(&any.value).map_err(|e| UnpackError::Malformed {
-        name: M::FULL_NAME.to_owned(),
-        source: Box::new(e),
-    })
+    M::parse_from_bytes(&any.value)
+        .map_err(|e| UnpackError::Malformed { name: M::FULL_NAME.to_owned(), source: Box::new(e) })
 }
