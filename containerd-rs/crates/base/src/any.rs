@@ -14,10 +14,7 @@ pub struct Any {
 impl Any {
     /// Puts a type name on encoded bytes.
     pub fn new(type_url: impl Into<String>, value: impl Into<Bytes>) -> Self {
-        Any {
-            type_url: type_url.into(),
-            value: value.into(),
-        }
+        Any { type_url: type_url.into(), value: value.into() }
     }
 
     /// Neither a type nor a value.
@@ -28,11 +25,7 @@ impl Any {
     /// Whether this holds the message `name` ("containerd.events.TaskExit"), with or without a
     /// `type.googleapis.com/` prefix.
     pub fn is(&self, name: &str) -> bool {
-        self.type_url == name
-            || self
-                .type_url
-                .strip_suffix(name)
-                .is_some_and(|p| p.ends_with('/'))
+        self.type_url == name || self.type_url.strip_suffix(name).is_some_and(|p| p.ends_with('/'))
     }
 }
 
@@ -44,16 +37,13 @@ pub mod type_url {
     /// runtime-spec `Process`.
     pub const PROCESS: &str = "types.containerd.io/opencontainers/runtime-spec/1/Process";
     /// runtime-spec `LinuxResources`.
-    pub const LINUX_RESOURCES: &str =
-        "types.containerd.io/opencontainers/runtime-spec/1/LinuxResources";
+    pub const LINUX_RESOURCES: &str = "types.containerd.io/opencontainers/runtime-spec/1/LinuxResources";
     /// runtime-spec `WindowsResources`.
-    pub const WINDOWS_RESOURCES: &str =
-        "types.containerd.io/opencontainers/runtime-spec/1/WindowsResources";
+    pub const WINDOWS_RESOURCES: &str = "types.containerd.io/opencontainers/runtime-spec/1/WindowsResources";
     /// image-spec `Descriptor`.
     pub const DESCRIPTOR: &str = "types.containerd.io/opencontainers/image-spec/1/Descriptor";
     /// runtime-spec features, in the `runtimeinfo` answer.
-    pub const FEATURES: &str =
-        "types.containerd.io/opencontainers/runtime-spec/1/features/Features";
+    pub const FEATURES: &str = "types.containerd.io/opencontainers/runtime-spec/1/features/Features";
 }
 
 #[cfg(test)]
@@ -62,18 +52,10 @@ mod tests {
 
     #[test]
     fn names_match_with_and_without_prefix() {
-        for url in [
-            "containerd.events.TaskExit",
-            "type.googleapis.com/containerd.events.TaskExit",
-        ] {
+        for url in ["containerd.events.TaskExit", "type.googleapis.com/containerd.events.TaskExit"] {
             assert!(Any::new(url, "").is("containerd.events.TaskExit"), "{url}");
         }
-        for url in [
-            "xcontainerd.events.TaskExit",
-            "containerd.events.TaskExit2",
-            "TaskExit",
-            "",
-        ] {
+        for url in ["xcontainerd.events.TaskExit", "containerd.events.TaskExit2", "TaskExit", ""] {
             assert!(!Any::new(url, "").is("containerd.events.TaskExit"), "{url}");
         }
     }

@@ -103,16 +103,10 @@ impl Digest {
         if encoded.len() != algorithm.hex_len() {
             return Err(DigestError::Length);
         }
-        if !encoded
-            .bytes()
-            .all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'))
-        {
+        if !encoded.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f')) {
             return Err(DigestError::Format);
         }
-        Ok(Digest {
-            algorithm,
-            text: Arc::from(s),
-        })
+        Ok(Digest { algorithm, text: Arc::from(s) })
     }
 
     /// Puts algorithm and hex together.
@@ -155,16 +149,10 @@ impl Digest {
 
 /// go-digest's grammar for algorithms that it does not know.
 fn well_formed(name: &str, encoded: &str) -> bool {
-    let lower = |part: &str| {
-        !part.is_empty()
-            && part
-                .bytes()
-                .all(|b| b.is_ascii_lowercase() || b.is_ascii_digit())
-    };
+    let lower =
+        |part: &str| !part.is_empty() && part.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit());
     name.split(['.', '+', '_', '-']).all(lower)
-        && encoded
-            .bytes()
-            .all(|b| b.is_ascii_alphanumeric() || matches!(b, b'=' | b'_' | b'-'))
+        && encoded.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'=' | b'_' | b'-'))
 }
 
 impl fmt::Display for Digest {
@@ -282,10 +270,7 @@ impl Hasher {
             State::Sha384(h) => (Algorithm::Sha384, hex::encode(h.finalize())),
             State::Sha512(h) => (Algorithm::Sha512, hex::encode(h.finalize())),
         };
-        Digest {
-            algorithm,
-            text: Arc::from(format!("{algorithm}:{hex}")),
-        }
+        Digest { algorithm, text: Arc::from(format!("{algorithm}:{hex}")) }
     }
 }
 
@@ -316,11 +301,7 @@ mod tests {
             Digest::of(Algorithm::Sha384, "abc").hex(),
             "cb00753f45a35e8bb5a03d699ac65007272c32ab0eded1631a8b605a43ff5bed8086072ba1e7cc2358baeca134c825a7"
         );
-        assert!(
-            Digest::of(Algorithm::Sha512, "abc")
-                .as_str()
-                .starts_with("sha512:ddaf35a193617aba")
-        );
+        assert!(Digest::of(Algorithm::Sha512, "abc").as_str().starts_with("sha512:ddaf35a193617aba"));
         let mut h = Hasher::default();
         h.update(b"a");
         let half = h.clone();
@@ -344,10 +325,7 @@ mod tests {
             ("sha256:d41d8cd98f00b204e9800998ecf8427e", Length),
             ("foo:d41d8cd98f00b204e9800998ecf8427e", Unsupported),
             ("sha256-256:abc", Unsupported),
-            (
-                "sha256+b64:LCa0a2j_xo_5m0U8HTBBNBNCLXBkg7-g-YpeiGJm564",
-                Unsupported,
-            ),
+            ("sha256+b64:LCa0a2j_xo_5m0U8HTBBNBNCLXBkg7-g-YpeiGJm564", Unsupported),
             ("sha256+b64u+:abc", Format),
             ("SHA256:abc", Format),
             ("foo:a/b", Format),

@@ -53,10 +53,7 @@ impl ErrorKind {
 
     /// The kind of a gRPC code number; anything not a failure code is `Unknown`.
     pub fn from_code(code: i32) -> Self {
-        TABLE
-            .iter()
-            .find(|row| row.1 == code)
-            .map_or(ErrorKind::Unknown, |row| row.0)
+        TABLE.iter().find(|row| row.1 == code).map_or(ErrorKind::Unknown, |row| row.0)
     }
 
     /// The words for this kind, as Go's errdefs prints them ("not found").
@@ -65,10 +62,7 @@ impl ErrorKind {
     }
 
     fn row(self) -> (ErrorKind, i32, &'static str) {
-        TABLE
-            .into_iter()
-            .find(|row| row.0 == self)
-            .unwrap_or(TABLE[1])
+        TABLE.into_iter().find(|row| row.0 == self).unwrap_or(TABLE[1])
     }
 }
 
@@ -127,11 +121,7 @@ pub struct Error {
 impl Error {
     /// An error of `kind` whose `Display` is `message`.
     pub fn new(kind: ErrorKind, message: impl Into<String>) -> Self {
-        Error {
-            kind,
-            message: message.into(),
-            source: None,
-        }
+        Error { kind, message: message.into(), source: None }
     }
 
     /// Records the cause; it is not repeated in `Display`.
@@ -143,11 +133,7 @@ impl Error {
 
     /// Wraps an error that knows its kind under a message, keeping the kind.
     pub fn wrap(message: impl Into<String>, source: impl Kinded + Send + Sync + 'static) -> Self {
-        Error {
-            kind: source.kind(),
-            message: message.into(),
-            source: Some(Box::new(source)),
-        }
+        Error { kind: source.kind(), message: message.into(), source: Some(Box::new(source)) }
     }
 }
 
@@ -191,9 +177,7 @@ impl fmt::Display for Error {
 
 impl StdError for Error {
     fn source(&self) -> Option<&(dyn StdError + 'static)> {
-        self.source
-            .as_deref()
-            .map(|s| s as &(dyn StdError + 'static))
+        self.source.as_deref().map(|s| s as &(dyn StdError + 'static))
     }
 }
 
@@ -223,17 +207,11 @@ mod tests {
     #[test]
     fn chain_names_each_cause_once() {
         let io = std::io::Error::other("disk gone");
-        let e = Error::wrap(
-            "create bundle",
-            Error::internal("write spec").with_source(io),
-        );
+        let e = Error::wrap("create bundle", Error::internal("write spec").with_source(io));
         assert_eq!(e.to_string(), "create bundle");
         assert_eq!(chain(&e), "create bundle: write spec: disk gone");
         assert_eq!(e.kind(), ErrorKind::Internal);
-        assert_eq!(
-            wire_text(&e, &e),
-            "create bundle: write spec: disk gone: internal"
-        );
+        assert_eq!(wire_text(&e, &e), "create bundle: write spec: disk gone: internal");
     }
 
     #[test]

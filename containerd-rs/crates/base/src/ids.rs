@@ -45,19 +45,11 @@ pub fn validate_identifier(s: &str) -> Result<(), IdError> {
         return Err(IdError::TooLong(s.to_owned()));
     }
     let whole = |part: &str| !part.is_empty() && part.bytes().all(|b| b.is_ascii_alphanumeric());
-    if s.split(['.', '_', '-']).all(whole) {
-        Ok(())
-    } else {
-        Err(IdError::Mismatch(s.to_owned()))
-    }
+    if s.split(['.', '_', '-']).all(whole) { Ok(()) } else { Err(IdError::Mismatch(s.to_owned())) }
 }
 
 fn validate_lease(s: &str) -> Result<(), IdError> {
-    if s.is_empty() {
-        Err(IdError::Empty)
-    } else {
-        Ok(())
-    }
+    if s.is_empty() { Err(IdError::Empty) } else { Ok(()) }
 }
 
 macro_rules! id_type {
@@ -172,16 +164,9 @@ mod tests {
     #[test]
     fn rule() {
         let long = "a".repeat(76);
-        for good in [
-            "a",
-            "0912341234",
-            "task.1",
-            "foo.boo",
-            "swarmkit.docker.io",
-            "hyphen-ated",
-            "A_b-c.D",
-            &long,
-        ] {
+        for good in
+            ["a", "0912341234", "task.1", "foo.boo", "swarmkit.docker.io", "hyphen-ated", "A_b-c.D", &long]
+        {
             assert_eq!(validate_identifier(good), Ok(()), "{good}");
         }
         let too_long = "a".repeat(77);
@@ -228,15 +213,9 @@ mod tests {
         assert_eq!(ContainerId::new("web-1").unwrap(), "web-1");
         assert!("a//b".parse::<Namespace>().is_err());
         assert!(serde_json::from_str::<ExecId>(r#""a b""#).is_err());
-        assert_eq!(
-            serde_json::to_string(&Namespace::new("k8s.io").unwrap()).unwrap(),
-            r#""k8s.io""#
-        );
+        assert_eq!(serde_json::to_string(&Namespace::new("k8s.io").unwrap()).unwrap(), r#""k8s.io""#);
         assert!(LeaseId::new("").is_err());
-        assert_eq!(
-            LeaseId::new("any thing/at all").unwrap().to_string(),
-            "any thing/at all"
-        );
+        assert_eq!(LeaseId::new("any thing/at all").unwrap().to_string(), "any thing/at all");
     }
 
     proptest! {

@@ -38,10 +38,7 @@ pub fn validate_label(key: &str, value: &str) -> Result<(), LabelError> {
         return Ok(());
     }
     let shown = key.floor_char_boundary(SHOWN_KEY);
-    Err(LabelError {
-        total,
-        key: key[..shown].to_owned(),
-    })
+    Err(LabelError { total, key: key[..shown].to_owned() })
 }
 
 /// Checks every label.
@@ -191,31 +188,15 @@ mod tests {
         assert!(short.to_string().ends_with("key: key"));
         // a cut inside a character must not panic
         assert!(validate_label(&"é".repeat(3000), "").unwrap_err().key.len() <= 64);
-        assert!(
-            validate_label(&format!("a{}", "é".repeat(3000)), "")
-                .unwrap_err()
-                .key
-                .len()
-                <= 64
-        );
+        assert!(validate_label(&format!("a{}", "é".repeat(3000)), "").unwrap_err().key.len() <= 64);
     }
 
     #[test]
     fn reserved_keys() {
-        for key in [
-            gc::ROOT,
-            restart::STATUS,
-            "io.cri-containerd.kind",
-            "containerd.io/",
-        ] {
+        for key in [gc::ROOT, restart::STATUS, "io.cri-containerd.kind", "containerd.io/"] {
             assert!(is_reserved(key), "{key}");
         }
-        for key in [
-            "",
-            "containerd.io",
-            "io.kubernetes.pod.name",
-            "x.containerd.io/gc.root",
-        ] {
+        for key in ["", "containerd.io", "io.kubernetes.pod.name", "x.containerd.io/gc.root"] {
             assert!(!is_reserved(key), "{key}");
         }
     }
@@ -225,8 +206,6 @@ mod tests {
         assert!(snapshot::is_passed_down(snapshot::REF));
         assert!(snapshot::is_passed_down(snapshot::UID_MAPPING));
         assert!(!snapshot::is_passed_down(gc::ROOT));
-        assert!(!snapshot::is_passed_down(
-            "containerd.io/snapshot.reference"
-        ));
+        assert!(!snapshot::is_passed_down("containerd.io/snapshot.reference"));
     }
 }

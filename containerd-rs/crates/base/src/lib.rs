@@ -10,6 +10,8 @@ pub mod any;
 pub mod defaults;
 pub mod digest;
 pub mod error;
+#[cfg(feature = "filters")]
+pub mod filter;
 pub mod ids;
 pub mod labels;
 pub mod mask;
@@ -23,6 +25,8 @@ pub mod topic;
 pub use any::Any;
 pub use digest::{Algorithm, Digest, Hasher};
 pub use error::{Error, ErrorKind, Kinded, chain};
+#[cfg(feature = "filters")]
+pub use filter::{Fields, FilterError, FilterSet};
 pub use ids::{ContainerId, ExecId, LeaseId, Namespace, SandboxId, validate_identifier};
 pub use labels::Labels;
 pub use mount::Mount;

@@ -102,11 +102,7 @@ impl<'a> Mask<'a> {
     fn touch(&self, field: &str) -> Touch {
         if self.has(field) {
             Touch::All
-        } else if self
-            .0
-            .iter()
-            .any(|p| matches!(p, MaskPath::Key(f, _) if *f == field))
-        {
+        } else if self.0.iter().any(|p| matches!(p, MaskPath::Key(f, _) if *f == field)) {
             Touch::Keys
         } else {
             Touch::Nothing
@@ -140,25 +136,16 @@ mod tests {
             let paths: Vec<String> = paths.iter().map(|p| (*p).to_owned()).collect();
             let mut current = labels("a=1 b=2 x.y/z=0");
             let mask = parse_mask(&paths);
-            assert_eq!(
-                mask.apply_labels(&mut current, &labels(new)),
-                touched,
-                "{paths:?}"
-            );
+            assert_eq!(mask.apply_labels(&mut current, &labels(new)), touched, "{paths:?}");
             assert_eq!(current, labels(want), "{paths:?}");
         }
     }
 
     #[test]
     fn unknown_paths_are_found() {
-        let paths: Vec<String> = ["labels.a.b", "spec", "runtime.name"]
-            .map(str::to_owned)
-            .to_vec();
+        let paths: Vec<String> = ["labels.a.b", "spec", "runtime.name"].map(str::to_owned).to_vec();
         let mask = parse_mask(&paths);
-        assert_eq!(
-            mask.unknown(&["spec"], &["labels"]),
-            Some("runtime.name".to_owned())
-        );
+        assert_eq!(mask.unknown(&["spec"], &["labels"]), Some("runtime.name".to_owned()));
         assert_eq!(mask.unknown(&["spec"], &["labels", "runtime"]), None);
         assert_eq!(mask.unknown(&[], &["labels"]), Some("spec".to_owned()));
         assert!(!mask.has("labels"));

@@ -22,12 +22,7 @@ pub struct Mount {
 impl Mount {
     /// A mount onto the root itself.
     pub fn new(fstype: impl Into<String>, source: impl Into<String>, options: Vec<String>) -> Self {
-        Mount {
-            fstype: fstype.into(),
-            source: source.into(),
-            target: String::new(),
-            options,
-        }
+        Mount { fstype: fstype.into(), source: source.into(), target: String::new(), options }
     }
 
     /// Whether the options ask for a read-only mount; the last word counts.
@@ -52,11 +47,7 @@ mod tests {
             (vec!["ro", "rbind", "rw"], false),
             (vec!["rw", "ro"], true),
         ] {
-            let m = Mount::new(
-                "bind",
-                "/a",
-                options.iter().map(|o| (*o).to_owned()).collect(),
-            );
+            let m = Mount::new("bind", "/a", options.iter().map(|o| (*o).to_owned()).collect());
             assert_eq!(m.is_read_only(), want, "{options:?}");
         }
     }

@@ -36,11 +36,7 @@ pub struct Platform {
 
 impl Platform {
     /// A platform without os version and features; the variant may be empty.
-    pub fn new(
-        os: impl Into<String>,
-        architecture: impl Into<String>,
-        variant: impl Into<String>,
-    ) -> Self {
+    pub fn new(os: impl Into<String>, architecture: impl Into<String>, variant: impl Into<String>) -> Self {
         Platform {
             os: os.into(),
             architecture: architecture.into(),

@@ -14,19 +14,13 @@ pub struct Scope {
 impl Scope {
     /// A scope without a lease.
     pub fn new(namespace: Namespace) -> Self {
-        Scope {
-            namespace,
-            lease: None,
-        }
+        Scope { namespace, lease: None }
     }
 
     /// The same namespace under `lease`.
     #[must_use]
     pub fn with_lease(&self, lease: LeaseId) -> Self {
-        Scope {
-            namespace: self.namespace.clone(),
-            lease: Some(lease),
-        }
+        Scope { namespace: self.namespace.clone(), lease: Some(lease) }
     }
 
     /// The same namespace without a lease.

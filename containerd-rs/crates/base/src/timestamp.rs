@@ -47,10 +47,7 @@ pub fn is_zero(t: SystemTime) -> bool {
 /// Seconds since 1970 (negative before) and nanoseconds 0..1e9 in that second, as protobuf's Timestamp has them.
 pub fn to_parts(t: SystemTime) -> (i64, i32) {
     match t.duration_since(UNIX_EPOCH) {
-        Ok(d) => (
-            i64::try_from(d.as_secs()).unwrap_or(i64::MAX),
-            d.subsec_nanos() as i32,
-        ),
+        Ok(d) => (i64::try_from(d.as_secs()).unwrap_or(i64::MAX), d.subsec_nanos() as i32),
         Err(before) => {
             let d = before.duration();
             let secs = i64::try_from(d.as_secs()).unwrap_or(i64::MAX);
@@ -65,38 +62,25 @@ pub fn to_parts(t: SystemTime) -> (i64, i32) {
 /// The time of protobuf's seconds and nanos; refuses what protobuf's Timestamp does not allow.
 pub fn from_parts(secs: i64, nanos: i32) -> Result<SystemTime, TimeError> {
     let range = || TimeError::Range { secs, nanos };
-    let sub = u32::try_from(nanos)
-        .ok()
-        .filter(|n| *n < 1_000_000_000)
-        .ok_or_else(range)?;
+    let sub = u32::try_from(nanos).ok().filter(|n| *n < 1_000_000_000).ok_or_else(range)?;
     if !(ZERO_SECONDS..=LAST_SECONDS).contains(&secs) {
         return Err(range());
     }
     let whole = Duration::from_secs(secs.unsigned_abs());
-    let base = if secs < 0 {
-        UNIX_EPOCH.checked_sub(whole)
-    } else {
-        UNIX_EPOCH.checked_add(whole)
-    };
-    base.and_then(|b| b.checked_add(Duration::new(0, sub)))
-        .ok_or_else(range)
+    let base = if secs < 0 { UNIX_EPOCH.checked_sub(whole) } else { UNIX_EPOCH.checked_add(whole) };
+    base.and_then(|b| b.checked_add(Duration::new(0, sub))).ok_or_else(range)
 }
 
 /// Nanoseconds since 1970, clamped to what an i64 holds.
 pub fn to_unix_nanos(t: SystemTime) -> i64 {
     let (secs, nanos) = to_parts(t);
-    secs.saturating_mul(1_000_000_000)
-        .saturating_add(i64::from(nanos))
+    secs.saturating_mul(1_000_000_000).saturating_add(i64::from(nanos))
 }
 
 /// The time of nanoseconds since 1970.
 pub fn from_unix_nanos(nanos: i64) -> SystemTime {
     let d = Duration::from_nanos(nanos.unsigned_abs());
-    if nanos < 0 {
-        UNIX_EPOCH - d
-    } else {
-        UNIX_EPOCH + d
-    }
+    if nanos < 0 { UNIX_EPOCH - d } else { UNIX_EPOCH + d }
 }
 
 /// Go's RFC3339Nano in UTC: the fraction without trailing zeros, none when it is zero.
@@ -106,12 +90,7 @@ pub fn to_rfc3339_nano(t: SystemTime) -> String {
     let clamped = secs.clamp(ZERO_SECONDS, LAST_SECONDS);
     let (year, month, day) = civil(clamped.div_euclid(DAY));
     let s = clamped.rem_euclid(DAY);
-    let mut text = format!(
-        "{year:04}-{month:02}-{day:02}T{:02}:{:02}:{:02}",
-        s / 3600,
-        s / 60 % 60,
-        s % 60
-    );
+    let mut text = format!("{year:04}-{month:02}-{day:02}T{:02}:{:02}:{:02}", s / 3600, s / 60 % 60, s % 60);
     if nanos != 0 && clamped == secs {
         let fraction = format!("{nanos:09}");
         text.push('.');
@@ -131,19 +110,11 @@ pub fn parse_rfc3339(s: &str) -> Result<SystemTime, TimeError> {
 fn parse_opt(s: &str) -> Option<(i64, i32)> {
     let b = s.as_bytes();
     let separators = [(4, b'-'), (7, b'-'), (10, b'T'), (13, b':'), (16, b':')];
-    if b.len() < 20
-        || separators
-            .iter()
-            .any(|&(i, c)| b[i].to_ascii_uppercase() != c)
-    {
+    if b.len() < 20 || separators.iter().any(|&(i, c)| b[i].to_ascii_uppercase() != c) {
         return None;
     }
     let (year, month, day) = (number(&b[0..4])?, number(&b[5..7])?, number(&b[8..10])?);
-    let (hour, minute, second) = (
-        number(&b[11..13])?,
-        number(&b[14..16])?,
-        number(&b[17..19])?,
-    );
+    let (hour, minute, second) = (number(&b[11..13])?, number(&b[14..16])?, number(&b[17..19])?);
     let in_range = (1..=12).contains(&month)
         && (1..=days_in(year, month)).contains(&day)
         && hour < 24
@@ -162,16 +133,11 @@ fn fraction(rest: &[u8]) -> Option<(i32, &[u8])> {
     let Some(rest) = rest.strip_prefix(b".").or_else(|| rest.strip_prefix(b",")) else {
         return Some((0, rest));
     };
-    let end = rest
-        .iter()
-        .position(|c| !c.is_ascii_digit())
-        .unwrap_or(rest.len());
+    let end = rest.iter().position(|c| !c.is_ascii_digit()).unwrap_or(rest.len());
     if end == 0 {
         return None;
     }
-    let nanos = (0..9).fold(0, |n, i| {
-        n * 10 + rest[..end].get(i).map_or(0, |c| i32::from(c - b'0'))
-    });
+    let nanos = (0..9).fold(0, |n, i| n * 10 + rest[..end].get(i).map_or(0, |c| i32::from(c - b'0')));
     Some((nanos, &rest[end..]))
 }
 
@@ -189,9 +155,7 @@ fn offset(zone: &[u8]) -> Option<i64> {
 }
 
 fn number(digits: &[u8]) -> Option<i64> {
-    digits.iter().try_fold(0, |n, c| {
-        c.is_ascii_digit().then(|| n * 10 + i64::from(c - b'0'))
-    })
+    digits.iter().try_fold(0, |n, c| c.is_ascii_digit().then(|| n * 10 + i64::from(c - b'0')))
 }
 
 fn days_in(year: i64, month: i64) -> i64 {
@@ -219,11 +183,7 @@ fn civil(days: i64) -> (i64, i64, i64) {
     let of_year = of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
     let m = (5 * of_year + 2) / 153;
     let month = if m < 10 { m + 3 } else { m - 9 };
-    (
-        era * 400 + year_of_era + i64::from(month <= 2),
-        month,
-        of_year - (153 * m + 2) / 5 + 1,
-    )
+    (era * 400 + year_of_era + i64::from(month <= 2), month, of_year - (153 * m + 2) / 5 + 1)
 }
 
 #[cfg(test)]

@@ -43,10 +43,8 @@ pub fn validate_topic(topic: &str) -> Result<(), TopicError> {
         return Err(TopicError::NoComponent);
     }
     for component in rest.split('/') {
-        validate_identifier(component).map_err(|source| TopicError::Component {
-            component: component.to_owned(),
-            source,
-        })?;
+        validate_identifier(component)
+            .map_err(|source| TopicError::Component { component: component.to_owned(), source })?;
     }
     Ok(())
 }
@@ -59,22 +57,14 @@ mod tests {
 
     #[test]
     fn table() {
-        for good in [
-            "/tasks/exit",
-            "/a",
-            "/images/create",
-            "/containers/update.x",
-        ] {
+        for good in ["/tasks/exit", "/a", "/images/create", "/containers/update.x"] {
             assert_eq!(validate_topic(good), Ok(()), "{good}");
         }
         for (bad, text) in [
             ("", "must not be empty"),
             ("tasks", "must start with '/'"),
             ("/", "must have at least one component"),
-            (
-                "/tasks/",
-                "failed validation on component \"\": identifier must not be empty",
-            ),
+            ("/tasks/", "failed validation on component \"\": identifier must not be empty"),
         ] {
             assert_eq!(chain(&validate_topic(bad).unwrap_err()), text, "{bad}");
         }

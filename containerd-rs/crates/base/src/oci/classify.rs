@@ -81,10 +81,7 @@ impl<'de> Deserialize<'de> for Items {
             fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
                 f.write_str("a list")
             }
-            fn visit_seq<A: serde::de::SeqAccess<'de>>(
-                self,
-                mut seq: A,
-            ) -> Result<Items, A::Error> {
+            fn visit_seq<A: serde::de::SeqAccess<'de>>(self, mut seq: A) -> Result<Items, A::Error> {
                 let mut any = false;
                 while seq.next_element::<IgnoredAny>()?.is_some() {
                     any = true;
@@ -135,9 +132,7 @@ pub fn classify(bytes: &[u8], media_type: &str) -> Result<Document, ClassifyErro
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used, clippy::expect_used)]
-    use super::super::media_type::{
-        DOCKER_INDEX, DOCKER_MANIFEST, OCI_CONFIG, OCI_INDEX, OCI_MANIFEST,
-    };
+    use super::super::media_type::{DOCKER_INDEX, DOCKER_MANIFEST, OCI_CONFIG, OCI_INDEX, OCI_MANIFEST};
     use super::*;
     use proptest::prelude::*;
 
@@ -169,11 +164,7 @@ mod tests {
                 Document::Index,
             ),
             (r#"{"manifests":[]}"#, OCI_INDEX, Document::Index),
-            (
-                r#"{"config":{"Cmd":["sh"]},"rootfs":{}}"#,
-                OCI_CONFIG,
-                Document::Other,
-            ),
+            (r#"{"config":{"Cmd":["sh"]},"rootfs":{}}"#, OCI_CONFIG, Document::Other),
             ("{}", "", Document::Other),
         ] {
             assert_eq!(classify(json.as_bytes(), mt).unwrap(), want, "{mt} {json}");
@@ -183,8 +174,7 @@ mod tests {
     #[test]
     fn two_faced_documents() {
         let both = r#"{"config":{},"layers":[{}],"manifests":[{}]}"#;
-        let claims_index =
-            format!(r#"{{"mediaType":"{OCI_INDEX}","config":{{}},"layers":[{{}}]}}"#);
+        let claims_index = format!(r#"{{"mediaType":"{OCI_INDEX}","config":{{}},"layers":[{{}}]}}"#);
         let claims_manifest = format!(r#"{{"mediaType":"{DOCKER_MANIFEST}","manifests":[{{}}]}}"#);
         let schema1 = r#"{"schemaVersion":1,"fsLayers":[{"blobSum":"x"}]}"#;
         for (json, mt, words) in [
@@ -193,25 +183,13 @@ mod tests {
             (both, "", "both a manifest and an index"),
             (MANIFEST, OCI_INDEX, "expected index but found manifest"),
             (INDEX, DOCKER_MANIFEST, "expected manifest but found index"),
-            (
-                &claims_index,
-                OCI_MANIFEST,
-                "expected manifest but found index",
-            ),
-            (
-                &claims_manifest,
-                OCI_INDEX,
-                "expected index but found manifest",
-            ),
+            (&claims_index, OCI_MANIFEST, "expected manifest but found index"),
+            (&claims_manifest, OCI_INDEX, "expected index but found manifest"),
             (&claims_index, "", "both"),
             (&claims_manifest, "application/json", "both"),
             (schema1, "", "schema 1 not supported"),
             (MANIFEST, DOCKER_SCHEMA1, "schema 1 not supported"),
-            (
-                r#"{"layers":[{}],"layers":[]}"#,
-                OCI_MANIFEST,
-                "not valid JSON",
-            ),
+            (r#"{"layers":[{}],"layers":[]}"#, OCI_MANIFEST, "not valid JSON"),
             (r#"{"manifests":{"a":1}}"#, OCI_INDEX, "not valid JSON"),
             ("[]x", "", "not valid JSON"),
             ("", "", "not valid JSON"),
@@ -219,10 +197,7 @@ mod tests {
             let e = classify(json.as_bytes(), mt).unwrap_err();
             assert!(e.to_string().contains(words), "{mt} {json}: {e}");
         }
-        assert_eq!(
-            classify(schema1.as_bytes(), "").unwrap_err().kind(),
-            ErrorKind::Unimplemented
-        );
+        assert_eq!(classify(schema1.as_bytes(), "").unwrap_err().kind(), ErrorKind::Unimplemented);
     }
 
     proptest! {

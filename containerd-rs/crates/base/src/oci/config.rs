@@ -17,11 +17,7 @@ pub struct ImageConfig {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub created: Option<String>,
     /// Who made it.
-    #[serde(
-        default,
-        deserialize_with = "null_is_default",
-        skip_serializing_if = "String::is_empty"
-    )]
+    #[serde(default, deserialize_with = "null_is_default", skip_serializing_if = "String::is_empty")]
     pub author: String,
     /// Processor architecture, in Go's names.
     #[serde(default, deserialize_with = "null_is_default")]
@@ -30,11 +26,7 @@ pub struct ImageConfig {
     #[serde(default, deserialize_with = "null_is_default")]
     pub os: String,
     /// Variant of the architecture.
-    #[serde(
-        default,
-        deserialize_with = "null_is_default",
-        skip_serializing_if = "String::is_empty"
-    )]
+    #[serde(default, deserialize_with = "null_is_default", skip_serializing_if = "String::is_empty")]
     pub variant: String,
     /// Version of the operating system.
     #[serde(
@@ -59,11 +51,7 @@ pub struct ImageConfig {
     #[serde(default, deserialize_with = "null_is_default")]
     pub rootfs: RootFs,
     /// How the layers came to be.
-    #[serde(
-        default,
-        deserialize_with = "null_is_default",
-        skip_serializing_if = "Vec::is_empty"
-    )]
+    #[serde(default, deserialize_with = "null_is_default", skip_serializing_if = "Vec::is_empty")]
     pub history: Vec<History>,
 }
 
@@ -98,32 +86,16 @@ pub struct History {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub created: Option<String>,
     /// The command.
-    #[serde(
-        default,
-        deserialize_with = "null_is_default",
-        skip_serializing_if = "String::is_empty"
-    )]
+    #[serde(default, deserialize_with = "null_is_default", skip_serializing_if = "String::is_empty")]
     pub created_by: String,
     /// Who.
-    #[serde(
-        default,
-        deserialize_with = "null_is_default",
-        skip_serializing_if = "String::is_empty"
-    )]
+    #[serde(default, deserialize_with = "null_is_default", skip_serializing_if = "String::is_empty")]
     pub author: String,
     /// Free text.
-    #[serde(
-        default,
-        deserialize_with = "null_is_default",
-        skip_serializing_if = "String::is_empty"
-    )]
+    #[serde(default, deserialize_with = "null_is_default", skip_serializing_if = "String::is_empty")]
     pub comment: String,
     /// The step made no layer.
-    #[serde(
-        default,
-        deserialize_with = "null_is_default",
-        skip_serializing_if = "std::ops::Not::not"
-    )]
+    #[serde(default, deserialize_with = "null_is_default", skip_serializing_if = "std::ops::Not::not")]
     pub empty_layer: bool,
 }
 
@@ -132,11 +104,7 @@ pub struct History {
 #[serde(rename_all = "PascalCase")]
 pub struct ContainerConfig {
     /// User (and group) to run as; see [`crate::user`].
-    #[serde(
-        default,
-        deserialize_with = "null_is_default",
-        skip_serializing_if = "String::is_empty"
-    )]
+    #[serde(default, deserialize_with = "null_is_default", skip_serializing_if = "String::is_empty")]
     pub user: String,
     /// `port/protocol`.
     #[serde(
@@ -147,25 +115,13 @@ pub struct ContainerConfig {
     )]
     pub exposed_ports: BTreeSet<String>,
     /// `NAME=value`.
-    #[serde(
-        default,
-        deserialize_with = "null_is_default",
-        skip_serializing_if = "Vec::is_empty"
-    )]
+    #[serde(default, deserialize_with = "null_is_default", skip_serializing_if = "Vec::is_empty")]
     pub env: Vec<String>,
     /// Program and first arguments.
-    #[serde(
-        default,
-        deserialize_with = "null_is_default",
-        skip_serializing_if = "Vec::is_empty"
-    )]
+    #[serde(default, deserialize_with = "null_is_default", skip_serializing_if = "Vec::is_empty")]
     pub entrypoint: Vec<String>,
     /// Arguments, or the program when there is no entrypoint.
-    #[serde(
-        default,
-        deserialize_with = "null_is_default",
-        skip_serializing_if = "Vec::is_empty"
-    )]
+    #[serde(default, deserialize_with = "null_is_default", skip_serializing_if = "Vec::is_empty")]
     pub cmd: Vec<String>,
     /// Paths that should be volumes.
     #[serde(
@@ -176,32 +132,16 @@ pub struct ContainerConfig {
     )]
     pub volumes: BTreeSet<String>,
     /// Directory to start in.
-    #[serde(
-        default,
-        deserialize_with = "null_is_default",
-        skip_serializing_if = "String::is_empty"
-    )]
+    #[serde(default, deserialize_with = "null_is_default", skip_serializing_if = "String::is_empty")]
     pub working_dir: String,
     /// Labels; reserved ones must not be copied onward.
-    #[serde(
-        default,
-        deserialize_with = "null_is_default",
-        skip_serializing_if = "BTreeMap::is_empty"
-    )]
+    #[serde(default, deserialize_with = "null_is_default", skip_serializing_if = "BTreeMap::is_empty")]
     pub labels: BTreeMap<String, String>,
     /// Signal that asks the program to stop.
-    #[serde(
-        default,
-        deserialize_with = "null_is_default",
-        skip_serializing_if = "String::is_empty"
-    )]
+    #[serde(default, deserialize_with = "null_is_default", skip_serializing_if = "String::is_empty")]
     pub stop_signal: String,
     /// Windows: arguments are already escaped.
-    #[serde(
-        default,
-        deserialize_with = "null_is_default",
-        skip_serializing_if = "std::ops::Not::not"
-    )]
+    #[serde(default, deserialize_with = "null_is_default", skip_serializing_if = "std::ops::Not::not")]
     pub args_escaped: bool,
 }
 
@@ -252,15 +192,10 @@ mod tests {
             r#"{"config":null,"rootfs":null,"history":null,"os":null}"#,
             r#"{"rootfs":{"diff_ids":null}}"#,
         ] {
-            assert_eq!(
-                serde_json::from_str::<ImageConfig>(json).unwrap(),
-                ImageConfig::default(),
-                "{json}"
-            );
+            assert_eq!(serde_json::from_str::<ImageConfig>(json).unwrap(), ImageConfig::default(), "{json}");
         }
         assert!(
-            serde_json::from_str::<ImageConfig>(r#"{"rootfs":{"diff_ids":["sha256:../../etc"]}}"#)
-                .is_err()
+            serde_json::from_str::<ImageConfig>(r#"{"rootfs":{"diff_ids":["sha256:../../etc"]}}"#).is_err()
         );
     }
 }

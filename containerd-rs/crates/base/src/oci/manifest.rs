@@ -22,18 +22,10 @@ pub struct Descriptor {
     #[serde(default)]
     pub size: i64,
     /// Where else the blob can be had (foreign layers).
-    #[serde(
-        default,
-        deserialize_with = "null_is_default",
-        skip_serializing_if = "Vec::is_empty"
-    )]
+    #[serde(default, deserialize_with = "null_is_default", skip_serializing_if = "Vec::is_empty")]
     pub urls: Vec<String>,
     /// Free key-value pairs.
-    #[serde(
-        default,
-        deserialize_with = "null_is_default",
-        skip_serializing_if = "BTreeMap::is_empty"
-    )]
+    #[serde(default, deserialize_with = "null_is_default", skip_serializing_if = "BTreeMap::is_empty")]
     pub annotations: BTreeMap<String, String>,
     /// The blob itself in base64; only to be used after checking digest and size.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -63,9 +55,8 @@ impl Descriptor {
 
     /// The size when it is zero or more.
     pub fn checked_size(&self) -> Result<u64, Error> {
-        u64::try_from(self.size).map_err(|_| {
-            Error::invalid(format!("descriptor {} has size {}", self.digest, self.size))
-        })
+        u64::try_from(self.size)
+            .map_err(|_| Error::invalid(format!("descriptor {} has size {}", self.digest, self.size)))
     }
 }
 
@@ -77,11 +68,7 @@ pub struct Manifest {
     #[serde(default)]
     pub schema_version: u32,
     /// Type of this document; OCI documents may leave it out.
-    #[serde(
-        default,
-        deserialize_with = "null_is_default",
-        skip_serializing_if = "String::is_empty"
-    )]
+    #[serde(default, deserialize_with = "null_is_default", skip_serializing_if = "String::is_empty")]
     pub media_type: String,
     /// Type of an artifact that is not an image.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -95,11 +82,7 @@ pub struct Manifest {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub subject: Option<Descriptor>,
     /// Free key-value pairs.
-    #[serde(
-        default,
-        deserialize_with = "null_is_default",
-        skip_serializing_if = "BTreeMap::is_empty"
-    )]
+    #[serde(default, deserialize_with = "null_is_default", skip_serializing_if = "BTreeMap::is_empty")]
     pub annotations: BTreeMap<String, String>,
 }
 
@@ -111,11 +94,7 @@ pub struct Index {
     #[serde(default)]
     pub schema_version: u32,
     /// Type of this document; OCI documents may leave it out.
-    #[serde(
-        default,
-        deserialize_with = "null_is_default",
-        skip_serializing_if = "String::is_empty"
-    )]
+    #[serde(default, deserialize_with = "null_is_default", skip_serializing_if = "String::is_empty")]
     pub media_type: String,
     /// Type of an artifact that is not an image.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -127,11 +106,7 @@ pub struct Index {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub subject: Option<Descriptor>,
     /// Free key-value pairs.
-    #[serde(
-        default,
-        deserialize_with = "null_is_default",
-        skip_serializing_if = "BTreeMap::is_empty"
-    )]
+    #[serde(default, deserialize_with = "null_is_default", skip_serializing_if = "BTreeMap::is_empty")]
     pub annotations: BTreeMap<String, String>,
 }
 
@@ -175,11 +150,6 @@ mod tests {
     fn sizes_below_zero_are_refused_on_use() {
         let desc = Descriptor::new("t", Digest::sha256("x"), -1);
         assert!(desc.checked_size().is_err());
-        assert_eq!(
-            Descriptor::new("t", Digest::sha256("x"), 7)
-                .checked_size()
-                .unwrap(),
-            7
-        );
+        assert_eq!(Descriptor::new("t", Digest::sha256("x"), 7).checked_size().unwrap(), 7);
     }
 }

@@ -8,10 +8,8 @@ pub const OCI_LAYER: &str = "application/vnd.oci.image.layer.v1.tar";
 pub const OCI_LAYER_GZIP: &str = "application/vnd.oci.image.layer.v1.tar+gzip";
 pub const OCI_LAYER_ZSTD: &str = "application/vnd.oci.image.layer.v1.tar+zstd";
 pub const OCI_LAYER_FOREIGN: &str = "application/vnd.oci.image.layer.nondistributable.v1.tar";
-pub const OCI_LAYER_FOREIGN_GZIP: &str =
-    "application/vnd.oci.image.layer.nondistributable.v1.tar+gzip";
-pub const OCI_LAYER_FOREIGN_ZSTD: &str =
-    "application/vnd.oci.image.layer.nondistributable.v1.tar+zstd";
+pub const OCI_LAYER_FOREIGN_GZIP: &str = "application/vnd.oci.image.layer.nondistributable.v1.tar+gzip";
+pub const OCI_LAYER_FOREIGN_ZSTD: &str = "application/vnd.oci.image.layer.nondistributable.v1.tar+zstd";
 pub const OCI_LAYER_ENCRYPTED: &str = "application/vnd.oci.image.layer.v1.tar+encrypted";
 pub const OCI_LAYER_GZIP_ENCRYPTED: &str = "application/vnd.oci.image.layer.v1.tar+gzip+encrypted";
 pub const OCI_EMPTY: &str = "application/vnd.oci.empty.v1+json";
@@ -24,21 +22,16 @@ pub const DOCKER_LAYER: &str = "application/vnd.docker.image.rootfs.diff.tar";
 pub const DOCKER_LAYER_GZIP: &str = "application/vnd.docker.image.rootfs.diff.tar.gzip";
 pub const DOCKER_LAYER_ZSTD: &str = "application/vnd.docker.image.rootfs.diff.tar.zstd";
 pub const DOCKER_LAYER_FOREIGN: &str = "application/vnd.docker.image.rootfs.foreign.diff.tar";
-pub const DOCKER_LAYER_FOREIGN_GZIP: &str =
-    "application/vnd.docker.image.rootfs.foreign.diff.tar.gzip";
+pub const DOCKER_LAYER_FOREIGN_GZIP: &str = "application/vnd.docker.image.rootfs.foreign.diff.tar.gzip";
 pub const EROFS_LAYER: &str = "application/vnd.erofs.layer.v1";
 pub const IN_TOTO: &str = "application/vnd.in-toto+json";
 pub const CHECKPOINT: &str = "application/vnd.containerd.container.criu.checkpoint.criu.tar";
-pub const CHECKPOINT_PRE_DUMP: &str =
-    "application/vnd.containerd.container.criu.checkpoint.predump.tar";
+pub const CHECKPOINT_PRE_DUMP: &str = "application/vnd.containerd.container.criu.checkpoint.predump.tar";
 pub const CHECKPOINT_RESOURCE: &str = "application/vnd.containerd.container.resource.tar";
 pub const CHECKPOINT_RW: &str = "application/vnd.containerd.container.rw.tar";
-pub const CHECKPOINT_CONFIG: &str =
-    "application/vnd.containerd.container.checkpoint.config.v1+proto";
-pub const CHECKPOINT_OPTIONS: &str =
-    "application/vnd.containerd.container.checkpoint.options.v1+proto";
-pub const CHECKPOINT_RUNTIME_NAME: &str =
-    "application/vnd.containerd.container.checkpoint.runtime.name";
+pub const CHECKPOINT_CONFIG: &str = "application/vnd.containerd.container.checkpoint.config.v1+proto";
+pub const CHECKPOINT_OPTIONS: &str = "application/vnd.containerd.container.checkpoint.options.v1+proto";
+pub const CHECKPOINT_RUNTIME_NAME: &str = "application/vnd.containerd.container.checkpoint.runtime.name";
 pub const CHECKPOINT_RUNTIME_OPTIONS: &str =
     "application/vnd.containerd.container.checkpoint.runtime.options+proto";
 
@@ -178,10 +171,7 @@ mod tests {
             (DOCKER_LAYER_FOREIGN_GZIP, Some(Compression::Gzip)),
             (OCI_LAYER_ENCRYPTED, None),
             (OCI_LAYER_GZIP_ENCRYPTED, None),
-            (
-                "application/vnd.docker.image.rootfs.diff.tar.gzip+encrypted",
-                None,
-            ),
+            ("application/vnd.docker.image.rootfs.diff.tar.gzip+encrypted", None),
             ("application/vnd.oci.image.layer.v1.tar+xz", None),
             (EROFS_LAYER, None),
             (OCI_CONFIG, None),
@@ -206,18 +196,10 @@ mod tests {
         }
         assert!(is_index(DOCKER_INDEX) && is_index(OCI_INDEX) && !is_index(OCI_MANIFEST));
         assert!(is_manifest(DOCKER_MANIFEST) && !is_manifest(DOCKER_SCHEMA1));
-        assert!(
-            is_non_distributable(DOCKER_LAYER_FOREIGN_GZIP) && !is_non_distributable(OCI_LAYER)
-        );
+        assert!(is_non_distributable(DOCKER_LAYER_FOREIGN_GZIP) && !is_non_distributable(OCI_LAYER));
         assert_eq!(child_label(DOCKER_CONFIG, false), gc::REF_CONTENT_CONFIG);
         assert_eq!(child_label(OCI_MANIFEST, false), gc::REF_CONTENT_MANIFEST);
-        assert_eq!(
-            child_label(OCI_MANIFEST, true),
-            "containerd.io/gc.ref.content.referrer.sha256."
-        );
-        assert_eq!(
-            child_label(OCI_INDEX, false),
-            "containerd.io/gc.ref.content."
-        );
+        assert_eq!(child_label(OCI_MANIFEST, true), "containerd.io/gc.ref.content.referrer.sha256.");
+        assert_eq!(child_label(OCI_INDEX, false), "containerd.io/gc.ref.content.");
     }
 }
