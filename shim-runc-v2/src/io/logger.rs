@@ -61,7 +61,7 @@ pub(crate) async fn start(reaper: &Reaper, uri: &uri::Logger, id: &str, namespac
     sys::spawn::pass_fds(&mut command, vec![out_r, err_r, ready_w]).map_err(|e| failed("failed to start binary process", &e))?;
     let child = command.spawn().map_err(|e| failed("failed to start binary process", &e))?;
     drop(command);
-    let logger = Logger { pid: child.id(), exit: reaper.watch(child.id()) };
+    let mut logger = Logger { pid: child.id(), exit: reaper.watch(child.id()) };
     let ready = async {
         let mut pipe = pipe::Receiver::from_owned_fd(ready_r)?;
         pipe.read(&mut [0; 1]).await
@@ -77,10 +77,13 @@ pub(crate) async fn start(reaper: &Reaper, uri: &uri::Logger, id: &str, namespac
 }
 
 impl Logger {
-    fn signal(&self, signal: i32) {
-        if let Ok(pid) = sys::pidfd::Pidfd::open(self.pid) {
+    /// Signals it; false when it was collected already (its pid may be another's by now).
+    fn signal(&mut self, signal: i32) -> bool {
+        let alive = matches!(self.exit.try_recv(), Err(oneshot::error::TryRecvError::Empty));
+        if alive && let Ok(pid) = sys::pidfd::Pidfd::open(self.pid) {
             let _ = pid.send_signal(signal);
         }
+        alive
     }
 
     /// Waits for its end; asks for it, and then forces it, when it does not come.
@@ -88,8 +91,7 @@ impl Logger {
         if tokio::time::timeout(PATIENCE, &mut self.exit).await.is_ok() {
             return;
         }
-        self.signal(15);
-        if tokio::time::timeout(TERM, &mut self.exit).await.is_err() {
+        if self.signal(15) && tokio::time::timeout(TERM, &mut self.exit).await.is_err() {
             warning!("logger {} did not end within {} s of SIGTERM, killing it", self.pid, TERM.as_secs());
             self.signal(9);
         }

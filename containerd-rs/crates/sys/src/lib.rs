@@ -12,5 +12,6 @@ pub mod fs;
 pub mod pidfd;
 pub mod process;
 pub mod sock;
+pub mod spawn;
 
 pub use error::{Error, Result};
