@@ -31,5 +31,5 @@ pub use ids::{ContainerId, ExecId, LeaseId, Namespace, SandboxId, validate_ident
 pub use labels::Labels;
 pub use mount::Mount;
 pub use oci::Descriptor;
-pub use platform::Platform;
+pub use platform::{Matcher, Platform};
 pub use scope::Scope;
