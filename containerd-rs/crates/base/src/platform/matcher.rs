@@ -346,6 +346,8 @@ mod tests {
     }
 
     proptest! {
+        #![proptest_config(crate::seeded())]
+
         #[test]
         fn chains_are_short_and_never_panic(arch in "(amd64|arm|arm64)", variant in "v?[0-9.]{0,12}") {
             prop_assert!(fall_back_chain(&Platform::new("linux", arch, variant).normalize()).len() <= MOST_VARIANTS as usize + 2);

@@ -359,6 +359,8 @@ mod tests {
     }
 
     proptest! {
+        #![proptest_config(crate::seeded())]
+
         #[test]
         fn never_panics(s in "\\PC{0,30}", t in "[a-z(+%0-9)/]{0,20}") {
             let _ = Platform::parse(&s);
