@@ -17,7 +17,5 @@ pub mod api;
 pub mod cri;
 #[cfg(feature = "grpc")]
 mod redact;
-#[cfg(all(test, feature = "cri", feature = "ttrpc"))]
-mod round_trip;
 #[cfg(feature = "ttrpc")]
 pub mod shim;

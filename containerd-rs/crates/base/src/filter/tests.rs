@@ -145,8 +145,6 @@ fn one_wrong_filter_fails_all() {
 }
 
 proptest! {
-    #![proptest_config(crate::seeded())]
-
     #[test]
     fn never_panics(s in "\\PC{0,60}", t in r#"[a-z.,=!~"/|\\xuU0-9 \n]{0,40}"#) {
         for f in [s, t] {
