@@ -29,8 +29,9 @@ impl Any {
     }
 }
 
-/// URLs of the OCI types that Go containerd sends as JSON (typeurl.Register with
-/// `types.containerd.io/opencontainers/<spec>/<major>/<type>`).
+/// URLs of types that cross crates. Go containerd sends the OCI ones as JSON, under
+/// `types.containerd.io/opencontainers/<spec>/<major>/<type>`; the others are protobuf messages, whose
+/// URL is their full name.
 pub mod type_url {
     /// runtime-spec `Spec`.
     pub const SPEC: &str = "types.containerd.io/opencontainers/runtime-spec/1/Spec";
@@ -40,10 +41,20 @@ pub mod type_url {
     pub const LINUX_RESOURCES: &str = "types.containerd.io/opencontainers/runtime-spec/1/LinuxResources";
     /// runtime-spec `WindowsResources`.
     pub const WINDOWS_RESOURCES: &str = "types.containerd.io/opencontainers/runtime-spec/1/WindowsResources";
-    /// image-spec `Descriptor`.
-    pub const DESCRIPTOR: &str = "types.containerd.io/opencontainers/image-spec/1/Descriptor";
     /// runtime-spec features, in the `runtimeinfo` answer.
     pub const FEATURES: &str = "types.containerd.io/opencontainers/runtime-spec/1/features/Features";
+    /// Options of the runc shim, in protobuf.
+    pub const RUNC_OPTIONS: &str = "containerd.runc.v1.Options";
+    /// Options of a checkpoint by the runc shim, in protobuf.
+    pub const RUNC_CHECKPOINT_OPTIONS: &str = "containerd.runc.v1.CheckpointOptions";
+    /// What the runc shim says about a process, in protobuf.
+    pub const RUNC_PROCESS_DETAILS: &str = "containerd.runc.v1.ProcessDetails";
+    /// Options of any other shim: a config file or its contents, in protobuf.
+    pub const RUNTIME_OPTIONS: &str = "runtimeoptions.v1.Options";
+    /// Numbers of a cgroup v1 hierarchy, in protobuf.
+    pub const CGROUP1_METRICS: &str = "io.containerd.cgroups.v1.Metrics";
+    /// Numbers of a cgroup v2 directory, in protobuf.
+    pub const CGROUP2_METRICS: &str = "io.containerd.cgroups.v2.Metrics";
 }
 
 #[cfg(test)]

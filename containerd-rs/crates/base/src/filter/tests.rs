@@ -144,6 +144,45 @@ fn one_wrong_filter_fails_all() {
     assert!(FilterSet::all().is_all() && !FilterSet::parse(&["a"]).unwrap().is_all());
 }
 
+#[test]
+fn regular_expressions_of_every_day() {
+    for (expression, text, want) in [
+        (r"^docker\\.io/library/", "docker.io/library/busybox:latest", true),
+        (r"^docker\\.io/library/", "dockerxio/library/busybox", false),
+        ("(?i)BUSY", "busybox", true),
+        ("^[[:alnum:]]+$", "abc123", true),
+        ("^[[:alnum:]]+$", "abc-123", false),
+        (r"\\bfoo\\b", "a foo b", true),
+        (r"^\\d{3}\\s\\w+$", "123 a_b", true),
+        (r"^\\d$", "٣", false),
+        ("a.c", "aüc", true),
+        ("(?P<n>x)|(?:y)", "y", true),
+        ("^a*?b$", "aab", true),
+        (r"\\Aabc\\z", "abc", true),
+        ("", "", true),
+        ("(a", "(a", false),
+        (r"(a)\\1", "aa", false),
+        ("(?=a)a", "a", false),
+    ] {
+        let set = FilterSet::parse(&[format!("labels.k~=\"{expression}\"")]).unwrap();
+        let object =
+            Object { name: "", other: "", labels: Labels::from([("k".to_owned(), text.to_owned())]) };
+        assert_eq!(set.matches(&object), want, "{expression} {text}");
+    }
+}
+
+#[test]
+fn huge_expressions_match_nothing() {
+    for expression in [
+        "((((a{1000}){1000}){1000}){1000})",
+        &"(".repeat(5000),
+        &format!("{}a{}", "(".repeat(5000), ")".repeat(5000)),
+    ] {
+        let set = FilterSet::parse(&[format!("name~=/{expression}/")]).unwrap();
+        assert!(!set.matches(&corpus()[0]));
+    }
+}
+
 proptest! {
     #[test]
     fn never_panics(s in "\\PC{0,60}", t in r#"[a-z.,=!~"/|\\xuU0-9 \n]{0,40}"#) {
