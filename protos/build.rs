@@ -1,6 +1,7 @@
 //! Turns `proto/` into Rust: prost and tonic types for gRPC (features `grpc`, `cri`), rust-protobuf types and ttrpc
 //! services for the shim protocol (feature `ttrpc`). Offline, without `protoc`.
 
+use std::collections::BTreeSet;
 use std::env;
 use std::error::Error;
 use std::fs;
@@ -72,7 +73,7 @@ fn files(root: &Path, dirs: &[&str]) -> Result<Vec<PathBuf>> {
     Ok(found)
 }
 
-/// Writes one file `<name>.rs` into `out` that holds a module for each package.
+/// Writes a module for each package below `out/name`, and a list of all messages for the test that tries each of them.
 fn prost(root: &Path, out: &Path, name: &str, dirs: &[&str]) -> Result<()> {
     let set = protox::compile(files(root, dirs)?, [root])?;
     let dir = out.join(name);
@@ -86,12 +87,24 @@ fn prost(root: &Path, out: &Path, name: &str, dirs: &[&str]) -> Result<()> {
         .extern_path(".google.protobuf.Any", "crate::any::Any")
         .emit_rerun_if_changed(false)
         .include_file("mod.rs")
-        .out_dir(dir)
-        .compile_fds_with_config(set, names)?;
+        .out_dir(&dir)
+        .compile_fds_with_config(set.clone(), names)?;
+    let packages: BTreeSet<&str> = set.file.iter().map(|f| f.package()).collect();
+    let mut types = String::new();
+    for package in packages.into_iter().filter(|p| !p.starts_with("google.protobuf")) {
+        let module = package.replace('.', "::");
+        let source = fs::read_to_string(dir.join(format!("{package}.rs")))?;
+        let names =
+            source.lines().filter_map(|l| l.strip_prefix("impl ::prost::Name for ")?.strip_suffix(" {"));
+        for name in names {
+            types += &format!("round_trip::<super::generated::{module}::{name}>,\n");
+        }
+    }
+    fs::write(dir.join("types.rs"), format!("&[\n{types}]\n"))?;
     Ok(())
 }
 
-/// Writes messages, ttrpc services, a `mod.rs` and the names of all messages into `out`.
+/// Writes messages, ttrpc services, a `mod.rs`, the names of all messages, and a list of them for the test, into `out`.
 fn ttrpc(root: &Path, out: &Path) -> Result<()> {
     // What an earlier run left would end up in mod.rs.
     if out.exists() {
@@ -113,6 +126,7 @@ fn ttrpc(root: &Path, out: &Path) -> Result<()> {
     let set = protox::compile(&files, [root])?;
     let mut modules = String::new();
     let mut names = String::new();
+    let mut types = String::new();
     for path in &files {
         let module = stem(path)?;
         let source = out.join(format!("{module}.rs"));
@@ -130,9 +144,11 @@ fn ttrpc(root: &Path, out: &Path) -> Result<()> {
             names += &format!(
                 "impl crate::shim::any::FullName for {module}::{name} {{ const FULL_NAME: &'static str = \"{package}.{name}\"; }}\n"
             );
+            types += &format!("round_trip::<super::generated::{module}::{name}>,\n");
         }
     }
     fs::write(out.join("mod.rs"), modules + &names)?;
+    fs::write(out.join("types.rs"), format!("&[\n{types}]\n"))?;
     Ok(())
 }
 

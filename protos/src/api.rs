@@ -52,3 +52,11 @@ pub use io::containerd::cgroups::v2 as cgroups_v2;
 
 /// `google.rpc`: the rich status.
 pub use google::rpc;
+
+/// Every message, decoded and encoded again.
+#[cfg(all(test, feature = "cri", feature = "ttrpc"))]
+pub(crate) mod all_types {
+    use crate::round_trip::{RoundTrip, prost as round_trip};
+
+    pub(crate) const TYPES: &[RoundTrip] = include!(concat!(env!("OUT_DIR"), "/grpc/types.rs"));
+}

@@ -7,3 +7,11 @@ mod generated {
 }
 
 pub use generated::runtime::v1::*;
+
+/// Every message, decoded and encoded again.
+#[cfg(all(test, feature = "cri", feature = "ttrpc"))]
+pub(crate) mod all_types {
+    use crate::round_trip::{RoundTrip, prost as round_trip};
+
+    pub(crate) const TYPES: &[RoundTrip] = include!(concat!(env!("OUT_DIR"), "/cri/types.rs"));
+}

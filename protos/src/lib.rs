@@ -17,5 +17,7 @@ pub mod api;
 pub mod cri;
 #[cfg(feature = "grpc")]
 mod redact;
+#[cfg(all(test, feature = "cri", feature = "ttrpc"))]
+mod round_trip;
 #[cfg(feature = "ttrpc")]
 pub mod shim;

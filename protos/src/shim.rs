@@ -76,3 +76,11 @@ pub use generated::bootstrap;
 pub use generated::cgroups_v1;
 /// `io.containerd.cgroups.v2`.
 pub use generated::cgroups_v2;
+
+/// Every message, decoded and encoded again.
+#[cfg(all(test, feature = "cri", feature = "ttrpc"))]
+pub(crate) mod all_types {
+    use crate::round_trip::{RoundTrip, protobuf as round_trip};
+
+    pub(crate) const TYPES: &[RoundTrip] = include!(concat!(env!("OUT_DIR"), "/ttrpc/types.rs"));
+}

@@ -348,6 +348,8 @@ mod tests {
     }
 
     proptest! {
+        #![proptest_config(crate::seeded())]
+
         #[test]
         fn what_parses_turns_back(s in "(sha256|sha512|md5)?:?[a-f0-9]{0,130}") {
             if let Ok(d) = Digest::parse(&s) {

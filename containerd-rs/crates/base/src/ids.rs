@@ -219,6 +219,8 @@ mod tests {
     }
 
     proptest! {
+        #![proptest_config(crate::seeded())]
+
         #[test]
         fn valid_ids_are_one_path_component(s in "\\PC{0,90}") {
             if validate_identifier(&s).is_ok() {

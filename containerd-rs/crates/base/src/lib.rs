@@ -18,9 +18,11 @@ pub mod mask;
 pub mod mount;
 pub mod oci;
 pub mod platform;
+pub mod reference;
 pub mod scope;
 pub mod timestamp;
 pub mod topic;
+pub mod user;
 
 pub use any::Any;
 pub use digest::{Algorithm, Digest, Hasher};
@@ -31,5 +33,17 @@ pub use ids::{ContainerId, ExecId, LeaseId, Namespace, SandboxId, validate_ident
 pub use labels::Labels;
 pub use mount::Mount;
 pub use oci::Descriptor;
-pub use platform::Platform;
+pub use platform::{Matcher, Platform};
+pub use reference::Reference;
 pub use scope::Scope;
+
+/// Property tests run the same cases every time and leave no files.
+#[cfg(test)]
+pub(crate) fn seeded() -> proptest::test_runner::Config {
+    proptest::test_runner::Config {
+        rng_seed: proptest::test_runner::RngSeed::Fixed(0x00c0_ffee),
+        failure_persistence: None,
+        cases: 512,
+        ..proptest::test_runner::Config::default()
+    }
+}

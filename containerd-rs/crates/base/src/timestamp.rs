@@ -262,6 +262,8 @@ mod tests {
     }
 
     proptest! {
+        #![proptest_config(crate::seeded())]
+
         #[test]
         fn same_as_the_time_crate(secs in ZERO_SECONDS..=LAST_SECONDS, nanos in 0i32..1_000_000_000) {
             let t = from_parts(secs, nanos).unwrap();

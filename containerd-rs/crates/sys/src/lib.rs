@@ -7,10 +7,16 @@
 
 pub mod console;
 pub mod error;
+mod error_kind;
 pub mod fifo;
 pub mod fs;
+pub mod idmap;
+pub mod loopdev;
+pub mod mount;
 pub mod pidfd;
 pub mod process;
 pub mod sock;
+pub mod spawn;
+pub mod tree;
 
 pub use error::{Error, Result};

@@ -184,6 +184,8 @@ fn huge_expressions_match_nothing() {
 }
 
 proptest! {
+    #![proptest_config(crate::seeded())]
+
     #[test]
     fn never_panics(s in "\\PC{0,60}", t in r#"[a-z.,=!~"/|\\xuU0-9 \n]{0,40}"#) {
         for f in [s, t] {

@@ -4,8 +4,10 @@
 //! different readers, so a scanner could be shown one image and the runtime another
 //! (GHSA-5j5w-g665-5m35). Go containerd refuses them as well.
 
-use serde::Deserialize;
-use serde::de::IgnoredAny;
+use std::fmt;
+
+use serde::de::{IgnoredAny, MapAccess, Visitor};
+use serde::{Deserialize, Deserializer};
 
 use super::media_type::{DOCKER_SCHEMA1, is_index, is_manifest};
 use crate::error::{ErrorKind, Kinded};
@@ -24,7 +26,7 @@ pub enum Document {
 /// Why a document is refused.
 #[derive(Debug, thiserror::Error)]
 pub enum ClassifyError {
-    /// Not a JSON object, or with fields of a wrong shape, or with a field twice.
+    /// Not a JSON object, or with a type that is not text.
     #[error("document is not valid JSON")]
     Json(#[source] serde_json::Error),
     /// Docker schema 1.
@@ -42,8 +44,8 @@ pub enum ClassifyError {
         /// The type it came under.
         media_type: String,
     },
-    /// Has the fields of both.
-    #[error("document has fields of both a manifest and an index ({media_type})")]
+    /// Has the fields of both, or one of the telling fields twice or in an odd spelling.
+    #[error("media-type: document can be read as manifest and as index ({media_type})")]
     Ambiguous {
         /// The type it came under.
         media_type: String,
@@ -59,37 +61,59 @@ impl Kinded for ClassifyError {
     }
 }
 
-/// The telling fields. serde refuses a field that occurs twice, which would be another way to say two things.
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
+/// The fields that tell what a document is, and whether each is there with a value.
+#[derive(Default)]
 struct Shape {
-    media_type: Option<String>,
-    config: Option<IgnoredAny>,
-    layers: Option<Items>,
-    manifests: Option<Items>,
-    fs_layers: Option<Items>,
+    media_type: String,
+    config: bool,
+    layers: bool,
+    manifests: bool,
+    fs_layers: bool,
+    /// A telling field came twice, or spelt with other capitals: readers differ on what that means.
+    unclear: bool,
 }
 
-/// Whether a list has items; its items are not kept.
-struct Items(bool);
+const TELLING: [&str; 5] = ["mediaType", "config", "layers", "manifests", "fsLayers"];
 
-impl<'de> Deserialize<'de> for Items {
-    fn deserialize<D: serde::Deserializer<'de>>(d: D) -> Result<Self, D::Error> {
-        struct Visitor;
-        impl<'de> serde::de::Visitor<'de> for Visitor {
-            type Value = Items;
-            fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-                f.write_str("a list")
-            }
-            fn visit_seq<A: serde::de::SeqAccess<'de>>(self, mut seq: A) -> Result<Items, A::Error> {
-                let mut any = false;
-                while seq.next_element::<IgnoredAny>()?.is_some() {
-                    any = true;
+impl<'de> Deserialize<'de> for Shape {
+    fn deserialize<D: Deserializer<'de>>(d: D) -> Result<Self, D::Error> {
+        d.deserialize_map(ShapeVisitor)
+    }
+}
+
+struct ShapeVisitor;
+
+impl<'de> Visitor<'de> for ShapeVisitor {
+    type Value = Shape;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an object")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Shape, A::Error> {
+        let mut shape = Shape::default();
+        let mut seen = [false; TELLING.len()];
+        while let Some(key) = map.next_key::<String>()? {
+            let Some(index) = TELLING.iter().position(|t| t.eq_ignore_ascii_case(&key)) else {
+                map.next_value::<IgnoredAny>()?;
+                continue;
+            };
+            shape.unclear |= seen[index] || key != TELLING[index];
+            seen[index] = true;
+            match index {
+                0 => shape.media_type = map.next_value::<Option<String>>()?.unwrap_or_default(),
+                _ => {
+                    let given = map.next_value::<Option<IgnoredAny>>()?.is_some();
+                    match index {
+                        1 => shape.config |= given,
+                        2 => shape.layers |= given,
+                        3 => shape.manifests |= given,
+                        _ => shape.fs_layers |= given,
+                    }
                 }
-                Ok(Items(any))
             }
         }
-        d.deserialize_seq(Visitor)
+        Ok(shape)
     }
 }
 
@@ -99,13 +123,12 @@ impl<'de> Deserialize<'de> for Items {
 /// Must pass before a manifest or index is parsed, and only for those: it expects JSON.
 pub fn classify(bytes: &[u8], media_type: &str) -> Result<Document, ClassifyError> {
     let shape: Shape = serde_json::from_slice(bytes).map_err(ClassifyError::Json)?;
-    let has = |items: &Option<Items>| items.as_ref().is_some_and(|i| i.0);
-    let inner = shape.media_type.as_deref().unwrap_or_default();
-    if has(&shape.fs_layers) || media_type == DOCKER_SCHEMA1 || inner == DOCKER_SCHEMA1 {
+    let inner = shape.media_type.as_str();
+    if shape.fs_layers || media_type == DOCKER_SCHEMA1 || inner == DOCKER_SCHEMA1 {
         return Err(ClassifyError::Schema1);
     }
-    let like_index = has(&shape.manifests);
-    let like_manifest = shape.config.is_some() || has(&shape.layers);
+    let like_index = shape.manifests;
+    let like_manifest = shape.config || shape.layers;
     let mt = || media_type.to_owned();
     if is_manifest(media_type) && (like_index || is_index(inner)) {
         return Err(ClassifyError::ExpectedManifest { media_type: mt() });
@@ -113,8 +136,9 @@ pub fn classify(bytes: &[u8], media_type: &str) -> Result<Document, ClassifyErro
     if is_index(media_type) && (like_manifest || is_manifest(inner)) {
         return Err(ClassifyError::ExpectedIndex { media_type: mt() });
     }
-    let ambiguous =
-        (like_index && (like_manifest || is_manifest(inner))) || (like_manifest && is_index(inner));
+    let ambiguous = shape.unclear
+        || (like_index && (like_manifest || is_manifest(inner)))
+        || (like_manifest && is_index(inner));
     if ambiguous {
         return Err(ClassifyError::Ambiguous { media_type: mt() });
     }
@@ -122,7 +146,7 @@ pub fn classify(bytes: &[u8], media_type: &str) -> Result<Document, ClassifyErro
         Document::Manifest
     } else if is_index(media_type) || is_index(inner) || like_index {
         Document::Index
-    } else if shape.config.is_some() && shape.layers.is_some() {
+    } else if shape.config && shape.layers {
         Document::Manifest
     } else {
         Document::Other
@@ -154,11 +178,6 @@ mod tests {
                 Document::Manifest,
             ),
             (
-                r#"{"schemaVersion":2,"config":{},"layers":[],"manifests":[]}"#,
-                OCI_MANIFEST,
-                Document::Manifest,
-            ),
-            (
                 r#"{"schemaVersion":2,"manifests":[{}],"layers":null,"config":null}"#,
                 OCI_INDEX,
                 Document::Index,
@@ -180,17 +199,30 @@ mod tests {
         for (json, mt, words) in [
             (both, OCI_MANIFEST, "expected manifest but found index"),
             (both, OCI_INDEX, "expected index but found manifest"),
-            (both, "", "both a manifest and an index"),
+            (both, "", "as manifest and as index"),
+            (
+                r#"{"config":{},"layers":[{}],"manifests":[]}"#,
+                OCI_MANIFEST,
+                "expected manifest but found index",
+            ),
+            (
+                r#"{"config":{},"layers":[{}],"Manifests":[{}]}"#,
+                OCI_MANIFEST,
+                "expected manifest but found index",
+            ),
+            (r#"{"config":{},"Layers":[{}],"layers":[{}]}"#, OCI_MANIFEST, "as manifest and as index"),
+            (r#"{"mediatype":"x","manifests":[{}]}"#, OCI_INDEX, "as manifest and as index"),
+            (r#"{"manifests":{"a":1}}"#, OCI_MANIFEST, "expected manifest but found index"),
             (MANIFEST, OCI_INDEX, "expected index but found manifest"),
             (INDEX, DOCKER_MANIFEST, "expected manifest but found index"),
             (&claims_index, OCI_MANIFEST, "expected manifest but found index"),
             (&claims_manifest, OCI_INDEX, "expected index but found manifest"),
-            (&claims_index, "", "both"),
-            (&claims_manifest, "application/json", "both"),
+            (&claims_index, "", "as manifest and as index"),
+            (&claims_manifest, "application/json", "as manifest and as index"),
             (schema1, "", "schema 1 not supported"),
             (MANIFEST, DOCKER_SCHEMA1, "schema 1 not supported"),
-            (r#"{"layers":[{}],"layers":[]}"#, OCI_MANIFEST, "not valid JSON"),
-            (r#"{"manifests":{"a":1}}"#, OCI_INDEX, "not valid JSON"),
+            (r#"{"layers":[{}],"layers":[]}"#, OCI_MANIFEST, "as manifest and as index"),
+            (r#"{"mediaType":7}"#, OCI_INDEX, "not valid JSON"),
             ("[]x", "", "not valid JSON"),
             ("", "", "not valid JSON"),
         ] {
@@ -201,6 +233,8 @@ mod tests {
     }
 
     proptest! {
+        #![proptest_config(crate::seeded())]
+
         #[test]
         fn never_panics(bytes in proptest::collection::vec(any::<u8>(), 0..200)) {
             let _ = classify(&bytes, OCI_MANIFEST);

@@ -1,0 +1,227 @@
+//! Moves bytes from one descriptor to another, in constant memory, for as long as both last.
+//!
+//! A reader that is slow or gone holds the pump (and, when the kernel's buffers are full, the
+//! container that writes), never the shim. Nothing here waits on a process's exit, and no exit waits here.
+
+use std::fs::File;
+use std::io::Write;
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+
+use rustix::io::Errno;
+use tokio::io::Interest;
+use tokio::io::unix::AsyncFd;
+
+use crate::logger;
+
+/// Read at once; lives on the stack and never across a wait.
+const CHUNK: usize = 16 * 1024;
+
+/// What others may see of a pump.
+#[derive(Debug, Default)]
+pub(crate) struct Progress {
+    moved: AtomicU64,
+    blocked: AtomicBool,
+}
+
+impl Progress {
+    /// Bytes moved so far.
+    pub(crate) fn moved(&self) -> u64 {
+        self.moved.load(Ordering::Relaxed)
+    }
+
+    /// Whether it waits for its reader (and not for its writer).
+    pub(crate) fn is_blocked(&self) -> bool {
+        self.blocked.load(Ordering::Relaxed)
+    }
+}
+
+/// Where bytes go.
+pub(crate) enum Sink {
+    /// A fifo that we also hold open for reading, so that a reader may come and go.
+    Fifo {
+        /// Our write end.
+        write: AsyncFd<OwnedFd>,
+        /// Keeps the fifo readable; never read.
+        _keep: OwnedFd,
+    },
+    /// A pipe or a terminal.
+    Stream(Arc<AsyncFd<OwnedFd>>),
+    /// A file, appended to; two streams can share it.
+    File(Arc<File>),
+}
+
+/// A source for [`pump`]. The descriptor must be non-blocking.
+pub(crate) fn source(fd: OwnedFd) -> std::io::Result<Arc<AsyncFd<OwnedFd>>> {
+    AsyncFd::with_interest(fd, Interest::READABLE).map(Arc::new)
+}
+
+enum Step {
+    /// Everything read was written.
+    Moved,
+    /// This much of what was read could not be written yet.
+    Rest(Vec<u8>),
+    /// Nothing to read now.
+    Empty,
+    /// Nothing will come any more.
+    End,
+}
+
+/// Moves bytes until the source ends or the sink breaks. Cancel-safe but for bytes already read.
+pub(crate) async fn pump(source: Arc<AsyncFd<OwnedFd>>, sink: Sink, progress: Arc<Progress>) {
+    let mut lost = 0_u64;
+    loop {
+        let Ok(mut ready) = source.readable().await else { break };
+        match step(source.get_ref(), &sink, &progress, &mut lost) {
+            Step::Moved => {}
+            Step::Empty => ready.clear_ready(),
+            Step::End => break,
+            Step::Rest(rest) => {
+                progress.blocked.store(true, Ordering::Relaxed);
+                let written = write_rest(&sink, rest, &progress).await;
+                progress.blocked.store(false, Ordering::Relaxed);
+                if !written {
+                    break;
+                }
+            }
+        }
+    }
+    if lost > 0 {
+        logger::warning!("{lost} bytes of output could not be written to their file");
+    }
+}
+
+fn step(source: &OwnedFd, sink: &Sink, progress: &Progress, lost: &mut u64) -> Step {
+    let mut chunk = [0_u8; CHUNK];
+    let bytes = match rustix::io::read(source, &mut chunk) {
+        Ok(0) => return Step::End,
+        Ok(n) => &chunk[..n],
+        Err(Errno::AGAIN) => return Step::Empty,
+        Err(Errno::INTR) => return Step::Moved,
+        // EIO is how a terminal says that its other side is closed.
+        Err(_) => return Step::End,
+    };
+    let written = match sink {
+        Sink::Fifo { write, .. } => write_now(write.get_ref(), bytes),
+        Sink::Stream(stream) => write_now(stream.get_ref(), bytes),
+        Sink::File(file) => {
+            // A full disk must not stop the container: its output is lost, and counted.
+            if (&**file).write_all(bytes).is_err() {
+                *lost += bytes.len() as u64;
+            }
+            Ok(bytes.len())
+        }
+    };
+    match written {
+        Ok(n) => {
+            progress.moved.fetch_add(n as u64, Ordering::Relaxed);
+            if n == bytes.len() { Step::Moved } else { Step::Rest(bytes[n..].to_vec()) }
+        }
+        Err(_) => Step::End,
+    }
+}
+
+/// Writes what fits now.
+fn write_now(fd: &OwnedFd, bytes: &[u8]) -> Result<usize, Errno> {
+    loop {
+        match rustix::io::write(fd, bytes) {
+            Ok(n) => return Ok(n),
+            Err(Errno::AGAIN) => return Ok(0),
+            Err(Errno::INTR) => {}
+            Err(e) => return Err(e),
+        }
+    }
+}
+
+/// Writes `rest`, waiting as long as it takes; false when the sink broke.
+async fn write_rest(sink: &Sink, mut rest: Vec<u8>, progress: &Progress) -> bool {
+    let fd = match sink {
+        Sink::Fifo { write, .. } => write,
+        Sink::Stream(stream) => &**stream,
+        Sink::File(_) => return true,
+    };
+    while !rest.is_empty() {
+        let Ok(mut ready) = fd.writable().await else { return false };
+        match rustix::io::write(fd.get_ref(), &rest) {
+            Ok(n) => {
+                progress.moved.fetch_add(n as u64, Ordering::Relaxed);
+                rest.drain(..n);
+            }
+            Err(Errno::AGAIN) => ready.clear_ready(),
+            Err(Errno::INTR) => {}
+            Err(_) => return false,
+        }
+    }
+    true
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::expect_used)]
+    use super::*;
+    use rustix::pipe::{PipeFlags, pipe_with};
+    use std::io::Read;
+    use std::time::Duration;
+
+    fn pipe() -> (OwnedFd, OwnedFd) {
+        pipe_with(PipeFlags::CLOEXEC).unwrap()
+    }
+
+    fn nonblocking(fd: OwnedFd) -> OwnedFd {
+        rustix::io::ioctl_fionbio(&fd, true).unwrap();
+        fd
+    }
+
+    /// Writer thread -> pump -> slow reader thread: every byte, in order.
+    #[tokio::test(flavor = "current_thread")]
+    async fn every_byte_in_order_past_a_slow_reader() {
+        const SIZE: usize = 8 << 20;
+        let (from_r, from_w) = pipe();
+        let (to_r, to_w) = pipe();
+        let writer = std::thread::spawn(move || {
+            let data: Vec<u8> = (0..SIZE).map(|i| (i % 251) as u8).collect();
+            File::from(from_w).write_all(&data).unwrap();
+        });
+        let reader = std::thread::spawn(move || {
+            let mut all = Vec::new();
+            let mut file = File::from(to_r);
+            let mut buffer = [0; 1000];
+            loop {
+                let n = file.read(&mut buffer).unwrap();
+                if n == 0 {
+                    return all;
+                }
+                all.extend_from_slice(&buffer[..n]);
+            }
+        });
+        let progress = Arc::new(Progress::default());
+        let sink = Sink::Stream(Arc::new(AsyncFd::with_interest(nonblocking(to_w), Interest::WRITABLE).unwrap()));
+        pump(source(nonblocking(from_r)).unwrap(), sink, progress.clone()).await;
+        writer.join().unwrap();
+        let all = reader.join().unwrap();
+        assert_eq!(all.len(), SIZE);
+        assert!(all.iter().enumerate().all(|(i, b)| *b == (i % 251) as u8));
+        assert_eq!(progress.moved(), SIZE as u64);
+    }
+
+    #[tokio::test(flavor = "current_thread")]
+    async fn nobody_reads_and_it_says_so() {
+        let (from_r, from_w) = pipe();
+        let (_to_r, to_w) = pipe();
+        let progress = Arc::new(Progress::default());
+        let sink = Sink::Stream(Arc::new(AsyncFd::with_interest(nonblocking(to_w), Interest::WRITABLE).unwrap()));
+        let task = tokio::spawn(pump(source(nonblocking(from_r)).unwrap(), sink, progress.clone()));
+        let from_w = nonblocking(from_w);
+        for _ in 0..100_000 {
+            let _ = rustix::io::write(&from_w, &[7; 4096]);
+            if progress.is_blocked() {
+                break;
+            }
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+        assert!(progress.is_blocked() && progress.moved() >= 64 * 1024);
+        task.abort();
+        assert!(task.await.unwrap_err().is_cancelled());
+    }
+}

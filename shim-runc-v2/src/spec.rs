@@ -1,0 +1,100 @@
+//! The few fields of a bundle's `config.json` that the shim looks at. The file itself is the
+//! runtime's; it is never written or re-encoded here.
+
+use std::collections::BTreeMap;
+use std::io::Read;
+use std::path::Path;
+
+use base::Error;
+use serde::Deserialize;
+
+/// A spec larger than this is refused (the daemon's message limit is 16 MiB).
+const MAX_SPEC: u64 = 32 << 20;
+
+/// Annotations that name the group a container belongs to, in order.
+const GROUPS: [&str; 2] = ["io.containerd.runc.v2.group", "io.kubernetes.cri.sandbox-id"];
+
+/// See the module.
+#[derive(Debug, Default, Deserialize)]
+pub(crate) struct Spec {
+    #[serde(default)]
+    annotations: Option<BTreeMap<String, String>>,
+    #[serde(default)]
+    linux: Option<Linux>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+struct Linux {
+    #[serde(default)]
+    namespaces: Option<Vec<LinuxNamespace>>,
+}
+
+#[derive(Debug, Deserialize)]
+struct LinuxNamespace {
+    #[serde(rename = "type", default)]
+    kind: String,
+    #[serde(default)]
+    path: String,
+}
+
+impl Spec {
+    /// Reads `config.json` of a bundle.
+    ///
+    /// # Errors
+    /// The file is missing, too large, or not a spec; Go's words for a missing one.
+    pub(crate) fn read(bundle: &Path) -> Result<Spec, Error> {
+        let path = bundle.join("config.json");
+        let mut text = Vec::new();
+        std::fs::File::open(&path)
+            .and_then(|f| f.take(MAX_SPEC + 1).read_to_end(&mut text))
+            .map_err(|e| Error::invalid(format!("open {}", path.display())).with_source(e))?;
+        if text.len() as u64 > MAX_SPEC {
+            return Err(Error::invalid(format!("{} is larger than {MAX_SPEC} bytes", path.display())));
+        }
+        serde_json::from_slice(&text).map_err(|e| Error::invalid(format!("parse {}", path.display())).with_source(e))
+    }
+
+    /// The group that shares one shim; `id` when no annotation names one.
+    pub(crate) fn group<'a>(&'a self, id: &'a str) -> &'a str {
+        let annotations = self.annotations.as_ref();
+        GROUPS.iter().find_map(|key| annotations?.get(*key)).map_or(id, String::as_str)
+    }
+
+    /// Whether the container has a PID namespace of its own, so that the kernel kills the rest of it with its init.
+    pub(crate) fn has_own_pid_namespace(&self) -> bool {
+        let namespaces = self.linux.as_ref().and_then(|l| l.namespaces.as_deref()).unwrap_or_default();
+        namespaces.iter().any(|n| n.kind == "pid" && n.path.is_empty())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::expect_used)]
+    use super::*;
+
+    fn of(text: &str) -> Spec {
+        serde_json::from_str(text).unwrap()
+    }
+
+    #[test]
+    fn groups_by_the_first_known_annotation() {
+        assert_eq!(of("{}").group("me"), "me");
+        assert_eq!(of(r#"{"annotations":null}"#).group("me"), "me");
+        assert_eq!(of(r#"{"annotations":{"io.kubernetes.cri.sandbox-id":"pod"}}"#).group("me"), "pod");
+        let both = r#"{"annotations":{"io.kubernetes.cri.sandbox-id":"pod","io.containerd.runc.v2.group":"g"}}"#;
+        assert_eq!(of(both).group("me"), "g");
+    }
+
+    #[test]
+    fn own_pid_namespace() {
+        for (text, want) in [
+            ("{}", false),
+            (r#"{"linux":{"namespaces":null}}"#, false),
+            (r#"{"linux":{"namespaces":[{"type":"pid"}]}}"#, true),
+            (r#"{"linux":{"namespaces":[{"type":"mount"}]}}"#, false),
+            (r#"{"linux":{"namespaces":[{"type":"pid","path":"/proc/7/ns/pid"}]}}"#, false),
+        ] {
+            assert_eq!(of(text).has_own_pid_namespace(), want, "{text}");
+        }
+    }
+}

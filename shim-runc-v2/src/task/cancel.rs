@@ -1,0 +1,32 @@
+//! A flag that can be waited for: set once, never taken back.
+
+use std::sync::Arc;
+
+use tokio::sync::watch;
+
+/// See the module. Clones are the same flag.
+#[derive(Clone, Debug)]
+pub(crate) struct Cancel(Arc<watch::Sender<bool>>);
+
+impl Cancel {
+    /// Not set.
+    pub(crate) fn new() -> Self {
+        Cancel(Arc::new(watch::Sender::new(false)))
+    }
+
+    /// Sets it and wakes everyone who waits.
+    pub(crate) fn cancel(&self) {
+        self.0.send_replace(true);
+    }
+
+    /// Whether it is set.
+    pub(crate) fn is_cancelled(&self) -> bool {
+        *self.0.borrow()
+    }
+
+    /// Ends when it is set. Cancel-safe.
+    pub(crate) async fn cancelled(&self) {
+        // An error would mean that the sender is gone; we hold it.
+        let _ = self.0.subscribe().wait_for(|set| *set).await;
+    }
+}
