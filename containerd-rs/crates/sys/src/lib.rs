@@ -18,5 +18,6 @@ pub mod process;
 pub mod sock;
 pub mod spawn;
 pub mod tree;
+pub mod xattr;
 
 pub use error::{Error, Result};
