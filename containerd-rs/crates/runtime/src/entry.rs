@@ -1,0 +1,265 @@
+//! One task as the daemon holds it.
+//!
+//! ```text
+//!            create                    recover
+//!               |                         |
+//!           Creating --failed--> Gone  Recovering --dead--> Dead
+//!               |                      |        \
+//!              Live <------answers-----+--------- Aside (does not answer)
+//!             /    \                                 \
+//!     deleted/      \shim died                        \found dead
+//!      Closing      Dead <----------------------------'
+//!           \       /
+//!            v     v
+//!             Gone
+//! ```
+//! Clients see Live, Aside and (after waiting for it) Recovering; everything else is "not found" to them.
+
+use std::collections::VecDeque;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
+
+use tokio::sync::watch;
+
+use crate::bundle::Bundle;
+use crate::error::SharedError;
+use crate::model::Exit;
+use crate::shim::Shim;
+
+/// Execs whose exit is remembered until they are deleted; the oldest go first.
+const REMEMBERED_EXECS: usize = 256;
+/// Lost connections to a living shim within [`RECONNECT_WINDOW`] after which it counts as broken.
+const RECONNECTS: usize = 5;
+const RECONNECT_WINDOW: std::time::Duration = std::time::Duration::from_secs(60);
+
+/// Where a task is in its life.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Phase {
+    Creating,
+    Recovering,
+    Live,
+    Aside(Arc<str>),
+    Dead,
+    Closing,
+    Gone,
+}
+
+/// What everyone who asked for the deletion of a task gets.
+pub(crate) type Deletion = Option<Result<Exit, Arc<SharedError>>>;
+
+/// The daemon's record of a task; shared by all who deal with it.
+pub(crate) struct Entry {
+    pub(crate) bundle: Bundle,
+    phase: watch::Sender<Phase>,
+    shim: watch::Sender<Option<Arc<Shim>>>,
+    exit: watch::Sender<Option<Exit>>,
+    pid: AtomicU32,
+    reported: Mutex<Reported>,
+    deletion: Mutex<Option<watch::Receiver<Deletion>>>,
+    lost: Mutex<VecDeque<Instant>>,
+}
+
+/// What subscribers have been told about the task's ends.
+#[derive(Default)]
+struct Reported {
+    exit: Option<Exit>,
+    delete: bool,
+    execs: VecDeque<(String, u32)>,
+}
+
+impl Entry {
+    pub(crate) fn new(bundle: Bundle, phase: Phase) -> Self {
+        Self {
+            bundle,
+            phase: watch::Sender::new(phase),
+            shim: watch::Sender::new(None),
+            exit: watch::Sender::new(None),
+            pid: AtomicU32::new(0),
+            reported: Mutex::default(),
+            deletion: Mutex::default(),
+            lost: Mutex::default(),
+        }
+    }
+
+    pub(crate) fn phase(&self) -> Phase {
+        self.phase.borrow().clone()
+    }
+
+    pub(crate) fn watch_phase(&self) -> watch::Receiver<Phase> {
+        self.phase.subscribe()
+    }
+
+    /// Moves on when the task is in a phase that `from` accepts; says whether it did. Only one of several racing
+    /// callers gets `true`.
+    pub(crate) fn advance(&self, from: impl FnOnce(&Phase) -> bool, to: Phase) -> bool {
+        self.phase.send_if_modified(|phase| {
+            let moves = from(phase);
+            if moves {
+                *phase = to;
+            }
+            moves
+        })
+    }
+
+    pub(crate) fn shim(&self) -> Option<Arc<Shim>> {
+        self.shim.borrow().clone()
+    }
+
+    pub(crate) fn set_shim(&self, shim: Option<Arc<Shim>>) {
+        self.shim.send_replace(shim);
+    }
+
+    /// Returns once the task's shim is another than `shim`, or none.
+    pub(crate) async fn shim_changed(&self, shim: &Arc<Shim>) {
+        let mut current = self.shim.subscribe();
+        let other = |now: &Option<Arc<Shim>>| !now.as_ref().is_some_and(|now| Arc::ptr_eq(now, shim));
+        // The sender is part of self: this cannot fail.
+        let _ = current.wait_for(other).await;
+    }
+
+    pub(crate) fn pid(&self) -> u32 {
+        self.pid.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn set_pid(&self, pid: u32) {
+        self.pid.store(pid, Ordering::Relaxed);
+    }
+
+    /// Tells everyone who waits how the task ended.
+    pub(crate) fn set_exit(&self, exit: Exit) {
+        self.exit.send_if_modified(|known| known.is_none() && known.replace(exit).is_none());
+    }
+
+    /// Returns when the daemon itself knows the task's end: deleted, or its shim died. Cancel-safe.
+    pub(crate) async fn ended(&self) -> Exit {
+        let mut exit = self.exit.subscribe();
+        loop {
+            if let Some(exit) = *exit.borrow_and_update() {
+                return exit;
+            }
+            if exit.changed().await.is_err() {
+                return std::future::pending().await;
+            }
+        }
+    }
+
+    fn reported(&self) -> MutexGuard<'_, Reported> {
+        self.reported.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The exit of the first process that subscribers were told of.
+    pub(crate) fn reported_exit(&self) -> Option<Exit> {
+        self.reported().exit
+    }
+
+    /// Whether this exit of the first process is news; from now on it is not.
+    pub(crate) fn admit_exit(&self, exit: Exit) -> bool {
+        let mut reported = self.reported();
+        let news = reported.exit.is_none();
+        reported.exit.get_or_insert(exit);
+        news
+    }
+
+    /// Whether the task's deletion is news; from now on it is not.
+    pub(crate) fn admit_delete(&self) -> bool {
+        !std::mem::replace(&mut self.reported().delete, true)
+    }
+
+    /// Whether this exit of an exec is news; from now on it is not.
+    pub(crate) fn admit_exec_exit(&self, exec_id: &str, pid: u32) -> bool {
+        let mut reported = self.reported();
+        if reported.execs.iter().any(|(id, p)| id == exec_id && *p == pid) {
+            return false;
+        }
+        if reported.execs.len() == REMEMBERED_EXECS {
+            reported.execs.pop_front();
+        }
+        reported.execs.push_back((exec_id.to_owned(), pid));
+        true
+    }
+
+    /// Joins a deletion that is under way, or begins one: then the caller gets the sender and must see it through.
+    pub(crate) fn join_deletion(&self) -> (watch::Receiver<Deletion>, Option<watch::Sender<Deletion>>) {
+        let mut slot = self.deletion.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(running) = &*slot {
+            return (running.clone(), None);
+        }
+        let (sender, receiver) = watch::channel(None);
+        *slot = Some(receiver.clone());
+        (receiver, Some(sender))
+    }
+
+    /// A deletion came to nothing; the next caller may begin another.
+    pub(crate) fn reset_deletion(&self) {
+        *self.deletion.lock().unwrap_or_else(PoisonError::into_inner) = None;
+    }
+
+    /// Counts a connection lost to a living shim; `false` when that happens too often to go on.
+    pub(crate) fn may_reconnect(&self) -> bool {
+        let mut lost = self.lost.lock().unwrap_or_else(PoisonError::into_inner);
+        let now = Instant::now();
+        lost.retain(|then| now.duration_since(*then) < RECONNECT_WINDOW);
+        lost.push_back(now);
+        lost.len() <= RECONNECTS
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::expect_used)]
+    use super::*;
+    use base::Namespace;
+    use std::path::Path;
+
+    fn entry() -> Entry {
+        let ns = Namespace::new("n").unwrap();
+        Entry::new(Bundle::locate(Path::new("/r"), Path::new("/s"), &ns, "c"), Phase::Live)
+    }
+
+    #[test]
+    fn each_end_is_news_once() {
+        let entry = entry();
+        let exit = Exit { pid: 7, status: 3, exited_at: None };
+        assert!(entry.admit_exit(exit));
+        assert!(!entry.admit_exit(Exit { status: 255, ..exit }));
+        assert_eq!(entry.reported_exit(), Some(exit), "the first word counts");
+        assert!(entry.admit_delete() && !entry.admit_delete());
+        assert!(entry.admit_exec_exit("e", 9) && !entry.admit_exec_exit("e", 9));
+        assert!(entry.admit_exec_exit("e", 10), "the same id used again");
+        for n in 0..10_000 {
+            entry.admit_exec_exit("x", n);
+        }
+        assert_eq!(entry.reported().execs.len(), REMEMBERED_EXECS);
+    }
+
+    #[test]
+    fn one_of_racing_callers_moves_the_phase() {
+        let entry = entry();
+        assert!(entry.advance(|p| *p == Phase::Live, Phase::Closing));
+        assert!(!entry.advance(|p| *p == Phase::Live, Phase::Dead));
+        assert_eq!(entry.phase(), Phase::Closing);
+    }
+
+    #[test]
+    fn a_shim_that_keeps_hanging_up_is_broken() {
+        let entry = entry();
+        assert!((0..RECONNECTS).all(|_| entry.may_reconnect()));
+        assert!(!entry.may_reconnect());
+    }
+
+    #[tokio::test]
+    async fn the_end_reaches_those_who_waited_and_those_who_come_late() {
+        let entry = Arc::new(entry());
+        let early = tokio::spawn({
+            let entry = entry.clone();
+            async move { entry.ended().await }
+        });
+        tokio::task::yield_now().await;
+        let exit = Exit { pid: 1, status: 137, exited_at: None };
+        entry.set_exit(exit);
+        entry.set_exit(Exit { status: 0, ..exit });
+        assert_eq!(early.await.unwrap(), exit);
+        assert_eq!(entry.ended().await, exit);
+    }
+}

@@ -1,0 +1,97 @@
+//! All tasks, by namespace and id, and what was told about those that are gone.
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use base::Namespace;
+
+use crate::bundle::Bundle;
+use crate::entry::{Entry, Phase};
+
+/// Tasks that are gone and whose late events are still recognised.
+const REMEMBERED: usize = 512;
+
+/// The tasks of this daemon. Never locked across a wait.
+#[derive(Default)]
+pub(crate) struct Table {
+    state: Mutex<State>,
+}
+
+#[derive(Default)]
+struct State {
+    tasks: HashMap<Namespace, HashMap<String, Arc<Entry>>>,
+    departed: VecDeque<Arc<Entry>>,
+}
+
+impl Table {
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Adds a task in `phase`, or gives back the one that has its place.
+    pub(crate) fn reserve(&self, bundle: Bundle, phase: Phase) -> Result<Arc<Entry>, Arc<Entry>> {
+        let mut state = self.lock();
+        let tasks = state.tasks.entry(bundle.namespace.clone()).or_default();
+        if let Some(taken) = tasks.get(&bundle.id) {
+            return Err(taken.clone());
+        }
+        let entry = Arc::new(Entry::new(bundle, phase));
+        tasks.insert(entry.bundle.id.clone(), entry.clone());
+        Ok(entry)
+    }
+
+    pub(crate) fn get(&self, namespace: &Namespace, id: &str) -> Option<Arc<Entry>> {
+        self.lock().tasks.get(namespace)?.get(id).cloned()
+    }
+
+    /// The tasks of a namespace, or all.
+    pub(crate) fn list(&self, namespace: Option<&Namespace>) -> Vec<Arc<Entry>> {
+        let state = self.lock();
+        let wanted = state.tasks.iter().filter(|(ns, _)| namespace.is_none_or(|wanted| wanted == *ns));
+        wanted.flat_map(|(_, tasks)| tasks.values().cloned()).collect()
+    }
+
+    /// Takes a task out, in phase Gone from now on; late events about it are still recognised.
+    pub(crate) fn remove(&self, entry: &Arc<Entry>) {
+        entry.set_shim(None);
+        {
+            let mut state = self.lock();
+            let Bundle { namespace, id, .. } = &entry.bundle;
+            if let Some(tasks) = state.tasks.get_mut(namespace)
+                && tasks.get(id).is_some_and(|known| Arc::ptr_eq(known, entry))
+            {
+                tasks.remove(id);
+                if tasks.is_empty() {
+                    state.tasks.remove(namespace);
+                }
+                if state.departed.len() == REMEMBERED {
+                    state.departed.pop_front();
+                }
+                state.departed.push_back(entry.clone());
+            }
+        }
+        entry.advance(|_| true, Phase::Gone);
+    }
+
+    /// The task that an event about `pid` is about: the present one, or one that is gone.
+    pub(crate) fn subject(&self, namespace: &str, id: &str, pid: u32) -> Option<Arc<Entry>> {
+        let state = self.lock();
+        let matches = |entry: &Arc<Entry>| entry.pid() == pid || entry.pid() == 0 || pid == 0;
+        if let Some(entry) = state.tasks.get(namespace).and_then(|tasks| tasks.get(id))
+            && matches(entry)
+        {
+            return Some(entry.clone());
+        }
+        let gone = state.departed.iter().rev();
+        gone.filter(|e| e.bundle.namespace.as_str() == namespace && e.bundle.id == id)
+            .find(|e| e.pid() == pid && pid != 0)
+            .cloned()
+    }
+
+    /// Whether a task other than `entry` is served at the same address.
+    pub(crate) fn shares_shim(&self, entry: &Arc<Entry>, address: &str) -> bool {
+        self.list(None).iter().any(|other| {
+            !Arc::ptr_eq(other, entry) && other.shim().is_some_and(|shim| shim.answer.address == address)
+        })
+    }
+}

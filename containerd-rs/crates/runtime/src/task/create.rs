@@ -1,0 +1,88 @@
+//! `create`: a bundle, a shim, and the container made but not started.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use base::Namespace;
+use tokio::sync::oneshot;
+
+use crate::entry::{Entry, Phase};
+use crate::error::Error;
+use crate::model::CreateTask;
+use crate::runtime::Runtime;
+
+/// How long a create waits for the remains of an earlier task of the same id.
+const REMAINS: Duration = Duration::from_secs(15);
+
+impl Runtime {
+    /// Makes a task and gives the pid of its first process. Its container should be recorded already; nothing else
+    /// of that id may exist.
+    ///
+    /// Not cancel-safe by design: dropping the future undoes the create, in the background.
+    ///
+    /// # Errors
+    /// `AlreadyExists` for a second task of that id; the shim's own refusals; whatever keeps a shim from starting.
+    /// Nothing is left of a failed create.
+    pub async fn create(&self, namespace: &Namespace, request: CreateTask) -> Result<u32, Error> {
+        let id = request.container_id.clone();
+        base::validate_identifier(&id).map_err(|source| Error::TaskId { id: id.clone(), source })?;
+        let entry = self.reserve(namespace, &id).await?;
+        let (keep, given_up) = oneshot::channel::<()>();
+        let runtime = self.clone();
+        let created = self.tracked("create", async move {
+            let mut reservation = Reservation { runtime: runtime.clone(), entry: Some(entry.clone()) };
+            let made = tokio::select! {
+                made = runtime.launch(&entry, &request) => made,
+                _ = given_up => Err(Error::Abandoned { id: request.container_id.clone() }),
+            };
+            if made.is_err() {
+                runtime.undo(&entry).await;
+            }
+            reservation.entry = None;
+            made
+        });
+        let created = created.await;
+        drop(keep);
+        created
+    }
+
+    /// Takes the id for a new task, after whatever is just going away under it.
+    async fn reserve(&self, namespace: &Namespace, id: &str) -> Result<Arc<Entry>, Error> {
+        let table = &self.shared.table;
+        let deadline = tokio::time::Instant::now() + REMAINS;
+        loop {
+            let taken = match table.reserve(self.bundle(namespace, id), Phase::Creating) {
+                Ok(entry) => return Ok(entry),
+                Err(taken) => taken,
+            };
+            self.recovered(&taken, self.shared.options.timeouts.load).await;
+            match taken.phase() {
+                Phase::Dead | Phase::Closing => {
+                    let mut phase = taken.watch_phase();
+                    let gone = phase.wait_for(|phase| *phase == Phase::Gone);
+                    if tokio::time::timeout_at(deadline, gone).await.is_err() {
+                        return Err(Error::Busy { id: id.to_owned(), after: REMAINS });
+                    }
+                }
+                Phase::Gone => tokio::task::yield_now().await,
+                Phase::Creating | Phase::Recovering | Phase::Live | Phase::Aside(_) => {
+                    return Err(Error::TaskExists { id: id.to_owned() });
+                }
+            }
+        }
+    }
+}
+
+/// Gives the id back even when the work on it breaks off.
+struct Reservation {
+    runtime: Runtime,
+    entry: Option<Arc<Entry>>,
+}
+
+impl Drop for Reservation {
+    fn drop(&mut self) {
+        if let Some(entry) = self.entry.take() {
+            self.runtime.shared.table.remove(&entry);
+        }
+    }
+}

@@ -1,0 +1,46 @@
+use base::Namespace;
+use protos::shim::task_v3::{WaitRequest, WaitResponse};
+
+use crate::error::Error;
+use crate::model::Exit;
+use crate::rpc::{CallError, FOR_EVER};
+use crate::runtime::Runtime;
+use crate::wire;
+
+impl Runtime {
+    /// Waits for the end of the first process, or of an exec. Outlives the shim's connection: a shim that was only
+    /// cut off is asked again, a dead one gives the exit that everyone is told. Cancel-safe.
+    ///
+    /// # Errors
+    /// `NotFound` when there is no such task or exec now.
+    pub async fn wait(&self, namespace: &Namespace, id: &str, exec_id: &str) -> Result<Exit, Error> {
+        let (entry, mut shim) = self.live(namespace, id).await?;
+        let request =
+            WaitRequest { id: id.to_owned(), exec_id: exec_id.to_owned(), ..WaitRequest::default() };
+        loop {
+            let asked = tokio::select! {
+                asked = shim.client.call::<_, WaitResponse>("Wait", &request, FOR_EVER) => asked,
+                exit = entry.ended() => return Ok(exit),
+            };
+            match asked {
+                Ok(response) => {
+                    return Ok(Exit {
+                        pid: if exec_id.is_empty() { entry.pid() } else { 0 },
+                        status: response.exit_status,
+                        exited_at: wire::time(response.exited_at.as_ref()),
+                    });
+                }
+                Err(CallError::Closed) => {}
+                Err(e) => return Err(e.into()),
+            }
+            tokio::select! {
+                exit = entry.ended() => return Ok(exit),
+                () = entry.shim_changed(&shim) => {}
+            }
+            shim = match entry.shim() {
+                Some(next) => next,
+                None => return Ok(entry.ended().await),
+            };
+        }
+    }
+}
