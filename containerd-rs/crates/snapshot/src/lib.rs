@@ -1,1 +1,31 @@
-//! snapshot
+//! Root file systems: snapshotters, the namespaced view over them, layers applied and made, and the
+//! unpacking of images.
+//!
+//! ```text
+//! Snapshots (namespaces, leases, snapshot.ref)          Walking (apply, compare)     unpack
+//!     |                                                     |  spawns                  | uses both
+//! Overlay | Native   (dyn Snapshotter)                  worker::main (jailed process): layer::apply
+//! ```
+//!
+//! Must not: mount what it gives to others, speak wire types, or read an archive in the daemon's own
+//! process. Spawns: one worker process per layer, one writer thread per snapshotter (in `store::kv`),
+//! blocking-pool jobs for directory work, and a task for each call that changes something, so that a
+//! caller who goes away leaves nothing half-done.
+#![forbid(unsafe_code)]
+#![warn(missing_docs)]
+
+mod backend;
+mod differ;
+mod error;
+mod info;
+pub mod layer;
+mod namespaced;
+pub mod native;
+pub mod overlay;
+mod snapshotter;
+
+pub use differ::{ApplyOptions, CompareOptions, Differ, Progress};
+pub use error::{Error, Result};
+pub use info::{CommitOptions, Info, Kind, ONLY_REMAP_IDS, REBASE, REMAP_IDS, Usage};
+pub use namespaced::Snapshots;
+pub use snapshotter::Snapshotter;

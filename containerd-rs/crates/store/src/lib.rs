@@ -14,6 +14,7 @@
 mod codec;
 pub mod content;
 mod error;
+pub mod gc;
 mod inflight;
 mod key;
 pub mod kv;
@@ -23,4 +24,5 @@ pub use content::{
     Blob, ContentInfo, ContentStore, ContentWriter, IngestStatus, LocalContent, WriterOptions,
 };
 pub use error::{Error, Result};
+pub use gc::{Collection, Collector, Gc, GcReport, OnReport, Scheduler, SchedulerOptions, SnapshotBackend};
 pub use metadata::*;

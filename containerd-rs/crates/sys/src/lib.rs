@@ -5,6 +5,7 @@
 //! synchronous: nothing starts a task, and the few functions that wait (`mount::unmount`, `cgroup::freeze`, ...) say how long
 //! at most. Asynchronous callers move them to a blocking thread. The static shim links this crate, so it stays small.
 
+pub mod cgroup;
 pub mod console;
 pub mod error;
 mod error_kind;
@@ -18,5 +19,6 @@ pub mod process;
 pub mod sock;
 pub mod spawn;
 pub mod tree;
+pub mod xattr;
 
 pub use error::{Error, Result};

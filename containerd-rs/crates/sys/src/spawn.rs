@@ -17,7 +17,11 @@ pub fn die_with_parent(command: &mut Command) {
     let set = move || {
         rustix::process::set_parent_process_death_signal(Some(Signal::KILL))?;
         // The parent may have died before the call above took effect.
-        if rustix::process::getppid() == Some(parent) { Ok(()) } else { Err(io::ErrorKind::BrokenPipe.into()) }
+        if rustix::process::getppid() == Some(parent) {
+            Ok(())
+        } else {
+            Err(io::ErrorKind::BrokenPipe.into())
+        }
     };
     // SAFETY: between fork and exec only the system calls prctl and getppid are made; nothing is
     // allocated, locked or dropped, and the error is made of constants.

@@ -86,7 +86,7 @@ impl Backend {
     /// Size of a blob; none if there is no such file.
     pub(crate) fn blob_size(&self, digest: &Digest) -> Option<u64> {
         let meta = fs::symlink_metadata(self.blob_path(digest)).ok()?;
-        meta.is_file().then(|| meta.len())
+        meta.is_file().then_some(meta.len())
     }
 
     pub(crate) fn ingest_path(&self, backend_ref: &str) -> PathBuf {

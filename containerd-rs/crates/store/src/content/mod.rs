@@ -16,6 +16,7 @@ use base::filter::{Fields, FilterSet};
 use base::labels::Labels;
 use base::{Digest, Scope};
 
+pub(crate) use backend::blocking;
 pub use blob::{Blob, RemoteBlob};
 pub use local::LocalContent;
 

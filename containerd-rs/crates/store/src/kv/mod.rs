@@ -184,5 +184,5 @@ impl Drop for Inner {
     }
 }
 
-// #[cfg(test)]
-// mod tests;
+#[cfg(test)]
+mod tests;

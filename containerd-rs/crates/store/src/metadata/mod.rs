@@ -92,6 +92,13 @@ pub(crate) struct Dirty {
     pub(crate) snapshotters: BTreeSet<String>,
 }
 
+impl Dirty {
+    pub(crate) fn merge(&mut self, other: Dirty) {
+        self.content |= other.content;
+        self.snapshotters.extend(other.snapshotters);
+    }
+}
+
 impl Shared {
     pub(crate) fn dirty(&self) -> MutexGuard<'_, Dirty> {
         self.dirty.lock().unwrap_or_else(PoisonError::into_inner)
@@ -110,7 +117,8 @@ impl Metadata {
             sharing: options.sharing,
             snapshots: InFlight::default(),
             blobs: InFlight::default(),
-            dirty: Mutex::default(),
+            // a crash may have left blobs that no record names
+            dirty: Mutex::new(Dirty { content: true, ..Dirty::default() }),
             next: AtomicU64::new(kv.opened() << 32),
         };
         Ok(Metadata { kv, shared: Arc::new(shared) })

@@ -1,5 +1,6 @@
 //! Paths that the kernel resolves inside a directory (openat2(2)).
 
+use std::ffi::CStr;
 use std::path::Path;
 
 use rustix::fd::{AsFd, OwnedFd};
@@ -12,21 +13,11 @@ const RACE_TRIES: u32 = 256;
 /// Opens `path` with `root` as its "/": absolute symlinks and ".." stay inside, magic links (`/proc/*/fd`) are refused. The descriptor is
 /// close-on-exec. An empty path is the root itself.
 pub(crate) fn open_in_root(root: impl AsFd, path: &Path, flags: OFlags) -> Result<OwnedFd, Errno> {
-    open_in_root_with(root, path, flags, Mode::empty())
-}
-
-/// Like [`open_in_root`], with the mode of a file that may be created.
-pub(crate) fn open_in_root_with(
-    root: impl AsFd,
-    path: &Path,
-    flags: OFlags,
-    mode: Mode,
-) -> Result<OwnedFd, Errno> {
     let path = if path.as_os_str().is_empty() { Path::new(".") } else { path };
     let resolve = ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS;
     let mut last = Errno::AGAIN;
     for _ in 0..RACE_TRIES {
-        match rustix::fs::openat2(&root, path, flags | OFlags::CLOEXEC, mode, resolve) {
+        match rustix::fs::openat2(&root, path, flags | OFlags::CLOEXEC, Mode::empty(), resolve) {
             // A rename or mount somewhere made the kernel unsure whether ".." stays inside.
             Err(e @ (Errno::AGAIN | Errno::INTR)) => {
                 last = e;
@@ -36,4 +27,9 @@ pub(crate) fn open_in_root_with(
         }
     }
     Err(last)
+}
+
+/// Opens one name of a directory without following it.
+pub(crate) fn open_name(dir: impl AsFd, name: &CStr, flags: OFlags) -> Result<OwnedFd, Errno> {
+    rustix::fs::openat(dir, name, flags | OFlags::NOFOLLOW | OFlags::CLOEXEC, Mode::empty())
 }

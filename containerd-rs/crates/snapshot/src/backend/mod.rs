@@ -1,0 +1,216 @@
+//! What snapshotters on plain directories have in common: the records, the numbered directories
+//! under `snapshots/`, and the order in which both change.
+//!
+//! ```text
+//! prepare: number -> directory -> record (durable)       a crash leaves a directory that no record names
+//! commit:  measure -> record (durable)
+//! remove:  record (durable) -> directory                 the same
+//! cleanup: removes directories that no record names and no prepare is about to name
+//! ```
+//!
+//! So a record always has its directory, and one durable write is all that a call waits for.
+
+mod directories;
+mod records;
+mod row;
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use base::Labels;
+use base::filter::FilterSet;
+
+use crate::error::{Error, Result, blocking, carried_through};
+use crate::info::{CommitOptions, Info, Kind, Usage};
+
+pub(crate) use directories::Directories;
+pub(crate) use records::{Chain, Records};
+
+/// Records and directories of one snapshotter.
+#[derive(Clone)]
+pub(crate) struct Backend {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    root: PathBuf,
+    records: Records,
+    directories: Directories,
+}
+
+/// What a snapshotter makes in the directory of a new snapshot.
+pub(crate) trait Fill: Send + 'static {
+    /// Makes `directory` and what belongs into it. May block.
+    fn fill(self, directory: &Path, chain: &Chain, labels: &Labels) -> Result<()>;
+}
+
+impl Backend {
+    /// Opens `root`, making what is missing. Directories that no record names stay until `cleanup`.
+    pub(crate) async fn open(root: &Path) -> Result<Self> {
+        let root = root.to_owned();
+        blocking(move || {
+            sys::fs::ensure_dir(&root, 0o700)?;
+            let snapshots = root.join("snapshots");
+            sys::fs::ensure_dir(&snapshots, 0o700)?;
+            let records = Records::open(&root.join("metadata.db"))?;
+            let directories = Directories::open(snapshots, records.highest_number()?)?;
+            Ok(Backend { shared: Arc::new(Shared { root, records, directories }) })
+        })
+        .await
+    }
+
+    pub(crate) fn root(&self) -> &Path {
+        &self.shared.root
+    }
+
+    /// The directory of a snapshot.
+    pub(crate) fn directory(&self, id: u64) -> PathBuf {
+        self.shared.directories.path(id)
+    }
+
+    pub(crate) fn stat(&self, key: &str) -> Result<(Info, u64)> {
+        self.shared.records.stat(key)
+    }
+
+    /// What a mount needs to know.
+    pub(crate) fn chain(&self, key: &str) -> Result<(Chain, Labels)> {
+        self.shared.records.chain(key)
+    }
+
+    pub(crate) fn walk(&self, filters: &FilterSet) -> Result<Vec<(Info, u64)>> {
+        self.shared.records.walk(filters)
+    }
+
+    pub(crate) async fn update(&self, info: Info, mask: &[String]) -> Result<(Info, u64)> {
+        let (records, mask) = (self.shared.records.clone(), mask.to_vec());
+        carried_through(async move { records.update(info, mask).await }).await
+    }
+
+    /// Makes an active or view snapshot. `fill` runs before the record is written.
+    pub(crate) async fn create(
+        &self,
+        kind: Kind,
+        key: &str,
+        parent: &str,
+        labels: Labels,
+        fill: impl Fill,
+    ) -> Result<(Chain, Labels)> {
+        let backend = self.clone();
+        let (key, parent) = (key.to_owned(), parent.to_owned());
+        carried_through(async move {
+            let shared = &backend.shared;
+            // What is refused in the end is refused before any work; the record checks again.
+            let parents = shared.records.check_create(&key, &parent)?;
+            let number = shared.directories.take();
+            let chain = Chain { kind, id: number.id(), parents };
+            let directory = backend.directory(number.id());
+            let made = {
+                let (directory, chain, labels) = (directory.clone(), chain.clone(), labels.clone());
+                blocking(move || fill.fill(&directory, &chain, &labels)).await
+            };
+            let recorded = match made {
+                Ok(()) => shared.records.create(&chain, &key, &parent, labels.clone(), SystemTime::now()).await,
+                Err(e) => Err(e),
+            };
+            if let Err(e) = recorded {
+                let removed = blocking(move || Directories::remove(&directory)).await;
+                if let Err(e) = removed {
+                    tracing::warn!(key, error = %base::chain(&e), "directory of a failed snapshot stays until cleanup");
+                }
+                return Err(e.during("failed to create snapshot"));
+            }
+            drop(number);
+            Ok((chain, labels))
+        })
+        .await
+    }
+
+    /// Live usage of an active snapshot, measured at `part` of its directory; recorded usage of others.
+    pub(crate) async fn usage(&self, key: &str, part: &str) -> Result<Usage> {
+        let (kind, id, usage) = self.shared.records.usage(key)?;
+        if kind != Kind::Active {
+            return Ok(usage);
+        }
+        measure(self.directory(id).join(part)).await
+    }
+
+    /// Commits, recording what `part` of the directory takes.
+    pub(crate) async fn commit(
+        &self,
+        name: &str,
+        key: &str,
+        options: CommitOptions,
+        part: &str,
+    ) -> Result<()> {
+        let backend = self.clone();
+        let (name, key, part) = (name.to_owned(), key.to_owned(), part.to_owned());
+        carried_through(async move {
+            let (info, id) = backend.stat(&key)?;
+            if info.kind != Kind::Active {
+                return Err(Error::precondition(format!("snapshot {key:?} is not active")));
+            }
+            let usage = measure(backend.directory(id).join(part)).await?;
+            backend
+                .shared
+                .records
+                .commit(&name, &key, options, usage, SystemTime::now())
+                .await
+                .map_err(|e| e.during(format!("failed to commit snapshot {key}")))
+        })
+        .await
+    }
+
+    /// Removes the record; and, when `now`, the directory.
+    pub(crate) async fn remove(&self, key: &str, now: bool) -> Result<()> {
+        let backend = self.clone();
+        let key = key.to_owned();
+        carried_through(async move {
+            let id = backend
+                .shared
+                .records
+                .remove(&key)
+                .await
+                .map_err(|e| e.during(format!("failed to remove snapshot {key}")))?;
+            if now {
+                let directory = backend.directory(id);
+                // The record is gone: what is left behind is cleanup's.
+                if let Err(e) = blocking(move || Directories::remove(&directory)).await {
+                    tracing::warn!(key, error = %base::chain(&e), "directory of a removed snapshot stays until cleanup");
+                }
+            }
+            Ok(())
+        })
+        .await
+    }
+
+    /// Removes directories that no record names.
+    pub(crate) async fn cleanup(&self) -> Result<()> {
+        let backend = self.clone();
+        carried_through(async move {
+            blocking(move || {
+                let shared = &backend.shared;
+                shared.directories.remove_unnamed(|| shared.records.numbers())
+            })
+            .await
+        })
+        .await
+    }
+}
+
+async fn measure(path: PathBuf) -> Result<Usage> {
+    blocking(move || {
+        let (inodes, size) = sys::fs::disk_usage(&path)?;
+        let signed = |n: u64| i64::try_from(n).unwrap_or(i64::MAX);
+        Ok(Usage { size: signed(size), inodes: signed(inodes) })
+    })
+    .await
+}
+
+/// Makes a directory with exactly this mode.
+pub(crate) fn make_dir(path: &Path, mode: u32) -> Result<()> {
+    use std::os::unix::fs::PermissionsExt;
+    std::fs::create_dir(path).map_err(|e| Error::io("create", path, e))?;
+    std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode))
+        .map_err(|e| Error::io("chmod", path, e))
+}

@@ -1,0 +1,194 @@
+//! What a layer hides of the layers below it.
+//!
+//! A marker only speaks about lower layers: what the same layer brings stays, in whatever order the
+//! entries come.
+
+use std::collections::HashSet;
+use std::collections::hash_map::RandomState;
+use std::hash::BuildHasher;
+
+use rustix::fs::{
+    AtFlags, FileType, Gid, Mode, OFlags, Uid, XattrFlags, chownat, fsetxattr, mknodat, openat, statat,
+};
+use rustix::io::Errno;
+
+use super::entry::Entry;
+use super::remove::{Keep, remove_all, sweep};
+use super::tree::{DIRECTORY, Directory, Tree};
+use super::{LayerError, OVERLAY_OPAQUE};
+
+/// How hidden things are expressed in the target.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Hiding {
+    /// The target shows the merged tree: hidden things are removed from it.
+    Remove,
+    /// The target is the upper directory of an overlay: a 0/0 character device hides a name, an
+    /// attribute makes a directory opaque.
+    Overlay,
+}
+
+/// What this layer has brought and hidden so far.
+pub(crate) struct Brought {
+    hiding: Hiding,
+    hasher: RandomState,
+    /// Names that this layer made, as hashes of directory and name.
+    names: HashSet<u64>,
+    /// Directories that this layer put something below (only needed where things are removed).
+    holders: HashSet<(u64, u64)>,
+    /// Directories that are already free of lower things.
+    opaque: HashSet<(u64, u64)>,
+    /// Names hidden by a 0/0 device (overlay only).
+    hidden: HashSet<u64>,
+}
+
+impl Keep for Brought {
+    fn keeps(&self, directory: (u64, u64), name: &[u8]) -> bool {
+        self.names.contains(&self.key(directory, name))
+    }
+    fn keeps_directory(&self, directory: (u64, u64)) -> bool {
+        self.holders.contains(&directory)
+    }
+    fn enters(&self, directory: (u64, u64)) -> bool {
+        !self.opaque.contains(&directory)
+    }
+}
+
+impl Brought {
+    pub(crate) fn new(hiding: Hiding) -> Self {
+        Brought {
+            hiding,
+            hasher: RandomState::new(),
+            names: HashSet::new(),
+            holders: HashSet::new(),
+            opaque: HashSet::new(),
+            hidden: HashSet::new(),
+        }
+    }
+
+    fn key(&self, directory: (u64, u64), name: &[u8]) -> u64 {
+        self.hasher.hash_one((directory, name))
+    }
+
+    /// Notes that this layer made `name`.
+    pub(crate) fn note(&mut self, directory: &Directory, name: &[u8]) {
+        let key = self.key(directory.id, name);
+        self.names.insert(key);
+    }
+
+    /// Notes that this layer puts something into `directory`: it and all above it stay.
+    pub(crate) fn note_holder(&mut self, root: &Directory, directory: &Directory) -> rustix::io::Result<()> {
+        if self.hiding == Hiding::Overlay {
+            return Ok(());
+        }
+        let mut id = directory.id;
+        let mut at = None;
+        while id != root.id && self.holders.insert(id) {
+            let above = match &at {
+                None => openat(&directory.fd, "..", DIRECTORY, Mode::empty())?,
+                Some(fd) => openat(fd, "..", DIRECTORY, Mode::empty())?,
+            };
+            let above = Directory::new(above)?;
+            id = above.id;
+            at = std::rc::Rc::into_inner(above).map(|d| d.fd);
+        }
+        Ok(())
+    }
+
+    /// Whether this layer made `name`.
+    fn has(&self, directory: &Directory, name: &[u8]) -> bool {
+        self.names.contains(&self.key(directory.id, name))
+    }
+
+    /// Whether `name` was hidden before it is made again; asked once.
+    pub(crate) fn take_hidden(&mut self, directory: &Directory, name: &[u8]) -> bool {
+        !self.hidden.is_empty() && {
+            let key = self.key(directory.id, name);
+            self.hidden.remove(&key)
+        }
+    }
+
+    /// Carries out an opaque marker in `directory`.
+    pub(crate) fn hide_all(
+        &mut self,
+        tree: &mut Tree,
+        directory: &Directory,
+        path: &[u8],
+    ) -> Result<(), LayerError> {
+        if !self.opaque.insert(directory.id) {
+            return Ok(());
+        }
+        match self.hiding {
+            Hiding::Overlay => fsetxattr(&directory.fd, OVERLAY_OPAQUE, b"y", XattrFlags::empty())
+                .map_err(LayerError::write("set opaque", path)),
+            Hiding::Remove => {
+                let top = openat(&directory.fd, ".", DIRECTORY, Mode::empty())
+                    .map_err(LayerError::write("open", path))?;
+                tree.forget();
+                sweep(top, Some(self)).map_err(LayerError::write("empty", path))
+            }
+        }
+    }
+
+    /// Carries out a whiteout of `name` in `directory`.
+    pub(crate) fn hide(
+        &mut self,
+        tree: &mut Tree,
+        directory: &Directory,
+        name: &[u8],
+        entry: &Entry,
+    ) -> Result<(), LayerError> {
+        if self.has(directory, name) {
+            return self.hide_below(tree, directory, name, &entry.name);
+        }
+        match self.hiding {
+            Hiding::Remove => {
+                tree.forget();
+                remove_all(&directory.fd, name).map_err(LayerError::write("remove", &entry.name))
+            }
+            Hiding::Overlay => {
+                let key = self.key(directory.id, name);
+                if !self.hidden.insert(key) {
+                    return Ok(());
+                }
+                hide_by_device(directory, name, entry)
+            }
+        }
+    }
+
+    /// A name that this layer brought itself is also whited out: a directory keeps what is its own
+    /// and loses what lower layers add to it; anything else hides the lower one by being there.
+    fn hide_below(
+        &mut self,
+        tree: &mut Tree,
+        directory: &Directory,
+        name: &[u8],
+        path: &[u8],
+    ) -> Result<(), LayerError> {
+        let stat = statat(&directory.fd, name, AtFlags::SYMLINK_NOFOLLOW)
+            .map_err(LayerError::write("stat", path))?;
+        if FileType::from_raw_mode(stat.st_mode) != FileType::Directory {
+            return Ok(());
+        }
+        let inner = openat(&directory.fd, name, DIRECTORY | OFlags::NOFOLLOW, Mode::empty())
+            .and_then(Directory::new)
+            .map_err(LayerError::write("open", path))?;
+        self.hide_all(tree, &inner, path)
+    }
+}
+
+fn hide_by_device(directory: &Directory, name: &[u8], entry: &Entry) -> Result<(), LayerError> {
+    let path = &entry.name;
+    let make = || mknodat(&directory.fd, name, FileType::CharacterDevice, Mode::empty(), 0);
+    match make() {
+        Err(Errno::EXIST) => {
+            remove_all(&directory.fd, name).map_err(LayerError::write("remove", path))?;
+            make()
+        }
+        other => other,
+    }
+    .map_err(LayerError::write("mknod", path))?;
+    let (uid, gid) = (Uid::from_raw(entry.uid), Gid::from_raw(entry.gid));
+    chownat(&directory.fd, name, Some(uid), Some(gid), AtFlags::SYMLINK_NOFOLLOW)
+        .map_err(LayerError::write("chown", path))
+}
