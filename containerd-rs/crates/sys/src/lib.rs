@@ -12,6 +12,7 @@ mod error_kind;
 pub mod fifo;
 pub mod fs;
 pub mod idmap;
+pub mod jail;
 pub mod loopdev;
 pub mod mount;
 pub mod pidfd;

@@ -14,12 +14,13 @@ use crate::pidfd::Pidfd;
 const REMOVE_TRIES: u32 = 6;
 
 impl Cgroup {
-    /// Makes the directories that are missing.
+    /// Makes the directories that are missing. A new version 1 group takes the CPUs and memory nodes of the one above, without which no
+    /// process could join it.
     pub fn create(&self) -> Result<()> {
         for dir in self.dirs() {
             std::fs::create_dir_all(dir).on("create cgroup", dir)?;
         }
-        Ok(())
+        self.dir("cpuset").filter(|_| matches!(self, Cgroup::V1(_))).map_or(Ok(()), inherit_cpuset)
     }
 
     /// Moves a process into the group, in every hierarchy where the group exists. Not found when it exists in none.
@@ -37,18 +38,7 @@ impl Cgroup {
 
     /// The processes in the group, and below it when `recursive`. A group that is gone has none.
     pub fn procs(&self, recursive: bool) -> Result<Vec<u32>> {
-        let Some(dir) = self.process_dir() else { return Ok(Vec::new()) };
-        let mut pids = Vec::new();
-        let dirs = if recursive { tree(dir) } else { vec![dir.to_owned()] };
-        for dir in dirs {
-            let text = text::read(&dir, "cgroup.procs")?.unwrap_or_default();
-            for line in text.lines() {
-                pids.push(line.parse().map_err(|_| text::malformed(&dir, "cgroup.procs", line))?);
-            }
-        }
-        pids.sort_unstable();
-        pids.dedup();
-        Ok(pids)
+        self.process_dir().map_or(Ok(Vec::new()), |dir| procs_of(&[dir], recursive))
     }
 
     /// Stops all processes in and below the group where they are. When they have not all stopped after `timeout` the group is thawed
@@ -98,7 +88,9 @@ impl Cgroup {
     fn kill_each(&self) -> Result<()> {
         let mut seen = Vec::new();
         for _ in 0..100 {
-            let new: Vec<u32> = self.procs(true)?.into_iter().filter(|p| !seen.contains(p)).collect();
+            // In every hierarchy: a process may have joined only some.
+            let all = procs_of(&self.dirs(), true)?;
+            let new: Vec<u32> = all.into_iter().filter(|p| !seen.contains(p)).collect();
             if new.is_empty() {
                 return Ok(());
             }
@@ -190,6 +182,34 @@ fn timed_out(dir: &Path, state: &str, timeout: Duration) -> Error {
         what: format!("cgroup {} to be {}", dir.display(), state.to_lowercase()),
         millis: timeout.as_millis() as u64,
     }
+}
+
+fn procs_of(dirs: &[&Path], recursive: bool) -> Result<Vec<u32>> {
+    let mut pids = Vec::new();
+    for dir in dirs.iter().flat_map(|d| if recursive { tree(d) } else { vec![d.to_path_buf()] }) {
+        let text = text::read(&dir, "cgroup.procs")?.unwrap_or_default();
+        for line in text.lines() {
+            pids.push(line.parse().map_err(|_| text::malformed(&dir, "cgroup.procs", line))?);
+        }
+    }
+    pids.sort_unstable();
+    pids.dedup();
+    Ok(pids)
+}
+
+/// Fills empty `cpuset.cpus` and `cpuset.mems` of the group and those above it from their parents, from the top down.
+fn inherit_cpuset(dir: &Path) -> Result<()> {
+    let groups: Vec<&Path> = dir.ancestors().take_while(|d| d.join("cpuset.cpus").exists()).collect();
+    for pair in groups.windows(2).rev() {
+        let [group, above] = pair else { continue };
+        for file in ["cpuset.cpus", "cpuset.mems"] {
+            if text::single_word(group, file)?.is_empty() {
+                let path = group.join(file);
+                std::fs::write(&path, text::single_word(above, file)?).on("write", &path)?;
+            }
+        }
+    }
+    Ok(())
 }
 
 /// The directory and all below it, parents first. What vanishes meanwhile is left out.
