@@ -93,6 +93,14 @@ impl Runtime {
         (all.len(), aside)
     }
 
+    /// Hangs up on a task's shim as a broken network would; for tests of what follows.
+    #[doc(hidden)]
+    pub fn break_connection(&self, namespace: &Namespace, id: &str) {
+        if let Some(shim) = self.shared.table.get(namespace, id).and_then(|entry| entry.shim()) {
+            shim.client.conn().close();
+        }
+    }
+
     pub(crate) fn bundle(&self, namespace: &Namespace, id: &str) -> Bundle {
         let options = &self.shared.options;
         Bundle::locate(&options.root, &options.state, namespace, id)

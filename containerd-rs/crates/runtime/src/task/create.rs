@@ -27,23 +27,23 @@ impl Runtime {
         let id = request.container_id.clone();
         base::validate_identifier(&id).map_err(|source| Error::TaskId { id: id.clone(), source })?;
         let entry = self.reserve(namespace, &id).await?;
-        let (keep, given_up) = oneshot::channel::<()>();
+        let (sender, given_up) = oneshot::channel::<()>();
+        let _caller = Caller { entry: entry.clone(), _gone: sender };
         let runtime = self.clone();
-        let created = self.tracked("create", async move {
+        self.tracked("create", async move {
             let mut reservation = Reservation { runtime: runtime.clone(), entry: Some(entry.clone()) };
             let made = tokio::select! {
                 made = runtime.launch(&entry, &request) => made,
                 _ = given_up => Err(Error::Abandoned { id: request.container_id.clone() }),
             };
             if made.is_err() {
+                entry.advance(|phase| *phase == Phase::Creating, Phase::Closing);
                 runtime.undo(&entry).await;
             }
             reservation.entry = None;
             made
-        });
-        let created = created.await;
-        drop(keep);
-        created
+        })
+        .await
     }
 
     /// Takes the id for a new task, after whatever is just going away under it.
@@ -70,6 +70,19 @@ impl Runtime {
                 }
             }
         }
+    }
+}
+
+/// Dropped with the caller's future. A create that is not done by then is given up from that moment on: whoever
+/// wants the id next waits for its end.
+struct Caller {
+    entry: Arc<Entry>,
+    _gone: oneshot::Sender<()>,
+}
+
+impl Drop for Caller {
+    fn drop(&mut self) {
+        self.entry.advance(|phase| *phase == Phase::Creating, Phase::Closing);
     }
 }
 

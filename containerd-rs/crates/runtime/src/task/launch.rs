@@ -33,7 +33,9 @@ impl Runtime {
         if entry.bundle.has_intent() {
             entry.bundle.clear_intent()?;
         }
-        entry.advance(|phase| *phase == Phase::Creating, Phase::Live);
+        if !entry.advance(|phase| *phase == Phase::Creating, Phase::Live) {
+            return Err(Error::Abandoned { id: entry.bundle.id.clone() });
+        }
         shim::watch(self, entry, &shim);
         self.learn_pid(entry, &shim);
         Ok(pid)
