@@ -12,7 +12,8 @@ for step in "$@"; do
     build) packages+=(gcc libc6-dev make); target=1 ;;
     demo) packages+=(runc busybox-static docker-registry iproute2 procps) ;;
     test)
-      packages+=(runc containerd busybox-static docker-registry iproute2 procps btrfs-progs util-linux skopeo openssl)
+      packages+=(runc containerd busybox-static docker-registry iproute2 procps btrfs-progs util-linux skopeo openssl
+        e2fsprogs erofs-utils fuse3 fuse-overlayfs)
       nextest=1 deny=1
       ;;
     bench) packages+=(runc containerd busybox-static docker-registry iproute2 procps) ;;

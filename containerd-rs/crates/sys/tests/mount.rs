@@ -194,8 +194,7 @@ fn images_mount_through_a_loop_device() {
     let place = Place::new();
     let (image, target) = (place.0.path().join("image"), place.dir("target"));
     fs::File::create(&image).unwrap().set_len(8 << 20).unwrap();
-    let made = Command::new("/usr/sbin/mkfs.ext4").arg("-q").arg(&image).status().unwrap();
-    assert!(made.success());
+    make("mkfs.ext4", &["-q", image.to_str().unwrap()]);
     mount::mount(&of("ext4", &image, &["loop"]), &target).unwrap();
     fs::write(target.join("kept"), "on the image").unwrap();
     let device = mount::lookup(&target).unwrap().source;
@@ -204,6 +203,59 @@ fn images_mount_through_a_loop_device() {
     mount::mount(&of("ext4", &image, &["ro", "loop", "direct-io"]), &target).unwrap();
     assert_eq!(fs::read(target.join("kept")).unwrap(), b"on the image");
     assert_eq!(fs::write(target.join("x"), "").unwrap_err().raw_os_error(), Some(libc::EROFS));
+}
+
+#[test]
+fn erofs_images_mount_from_the_file_and_through_a_loop_device() {
+    let place = Place::new();
+    let (image, content, target) = (place.0.path().join("image"), place.dir("content"), place.dir("target"));
+    fs::write(content.join("file"), "packed").unwrap();
+    make("mkfs.erofs", &["--quiet", image.to_str().unwrap(), content.to_str().unwrap()]);
+    for options in [&["ro"][..], &["ro", "loop"], &["loop"]] {
+        mount::mount(&of("erofs", &image, options), &target).unwrap();
+        assert_eq!(fs::read(target.join("file")).unwrap(), b"packed", "{options:?}");
+        assert!(mount::lookup(&target).unwrap().options.starts_with("ro"));
+        unmount(&target);
+    }
+}
+
+#[test]
+fn btrfs_subvolumes_mount_by_id() {
+    let place = Place::new();
+    let (image, target) = (place.0.path().join("image"), place.dir("target"));
+    fs::File::create(&image).unwrap().set_len(128 << 20).unwrap();
+    make("mkfs.btrfs", &["-q", image.to_str().unwrap()]);
+    mount::mount(&of("btrfs", &image, &["loop"]), &target).unwrap();
+    make("btrfs", &["subvolume", "create", target.join("sub").to_str().unwrap()]);
+    fs::write(target.join("sub/file"), "in the subvolume").unwrap();
+    let device = mount::lookup(&target).unwrap().source;
+    let second = place.dir("second");
+    // The first subvolume of a new file system.
+    mount::mount(&of("btrfs", &device, &["subvolid=256"]), &second).unwrap();
+    assert_eq!(fs::read(second.join("file")).unwrap(), b"in the subvolume");
+}
+
+#[test]
+fn fuse_file_systems_mount_through_their_helper() {
+    let place = Place::new();
+    let (a, b, target) = (place.dir("a"), place.dir("b"), place.dir("target"));
+    fs::write(a.join("f"), "a").unwrap();
+    fs::write(b.join("g"), "b").unwrap();
+    let lower = format!("lowerdir={}:{}", a.display(), b.display());
+    mount::mount(&of("fuse3.fuse-overlayfs", "overlay", &[&lower]), &target).unwrap();
+    assert!(mount::lookup(&target).unwrap().fstype.starts_with("fuse"));
+    assert_eq!(fs::read(target.join("f")).unwrap(), b"a");
+    assert_eq!(fs::read(target.join("g")).unwrap(), b"b");
+    unmount(&target);
+    let error = mount::mount(&of("fuse3.no-such-program", "x", &[]), &target).unwrap_err();
+    assert!(matches!(error, Error::Program { .. }), "{error:?}");
+}
+
+/// Runs a program of the test dependencies.
+fn make(program: &str, args: &[&str]) {
+    let output =
+        Command::new(program).args(args).env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin").output().unwrap();
+    assert!(output.status.success(), "{program}: {}", String::from_utf8_lossy(&output.stderr));
 }
 
 #[test]

@@ -52,24 +52,10 @@ pub fn drop_caps(keep: &[Capability]) -> Result<()> {
     caps::set(None, CapSet::Permitted, &kept).map_err(|e| failed("set permitted capabilities", e))
 }
 
-/// Closes every descriptor from `first` on. For a process that is about to start over: descriptors owned by live objects must not
-/// be in the range.
-///
-/// # Safety
-/// No `OwnedFd`, `File` or other owner of a descriptor in the range may be used or dropped afterwards.
-pub unsafe fn close_range(first: u32) -> Result<()> {
-    close_range_flags(first, 0)
-}
-
 /// Marks every descriptor from `first` on as close-on-exec. Safe at any time, also between fork and exec.
 pub fn set_close_on_exec_above(first: u32) -> Result<()> {
-    close_range_flags(first, libc::CLOSE_RANGE_CLOEXEC)
-}
-
-fn close_range_flags(first: u32, flags: u32) -> Result<()> {
-    // SAFETY: the call touches no memory of ours. Closing descriptors that others own is excluded by the contract of the one
-    // caller that passes no flags; with CLOSE_RANGE_CLOEXEC nothing is closed.
-    let rc = unsafe { libc::syscall(libc::SYS_close_range, first, u32::MAX, flags) };
+    // SAFETY: the call touches no memory of ours, and with CLOSE_RANGE_CLOEXEC no descriptor is closed.
+    let rc = unsafe { libc::syscall(libc::SYS_close_range, first, u32::MAX, libc::CLOSE_RANGE_CLOEXEC) };
     if rc == 0 { Ok(()) } else { Err(std::io::Error::last_os_error()).doing("close_range") }
 }
 
