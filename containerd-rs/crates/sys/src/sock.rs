@@ -4,8 +4,9 @@ use std::os::fd::AsFd;
 use std::os::unix::fs::FileTypeExt;
 use std::os::unix::net::UnixListener;
 use std::path::Path;
+use std::time::{Duration, Instant};
 
-use rustix::fs::{CWD, Mode};
+use rustix::fs::{CWD, FlockOperation, Mode, OFlags};
 use rustix::io::Errno;
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
 
@@ -77,8 +78,11 @@ pub enum SocketState {
 
 /// Listens on `path`. A dead socket file there is replaced; a live one, or anything else in the way, is [`Error::Exists`]. The file has
 /// its mode from the moment it can be seen. The listener is close-on-exec and blocking.
+/// Of several processes that try at the same time exactly one wins.
 pub fn listen(path: &Path, options: ListenOptions) -> Result<UnixListener> {
     check_length(path)?;
+    // Between the look at a dead socket and the new one another process must not do the same: it would remove ours.
+    let _lock = lock_directory(&crate::fs::parent_of(path))?;
     match state(path)? {
         SocketState::Absent => {}
         SocketState::Live => {
@@ -110,6 +114,29 @@ pub fn listen(path: &Path, options: ListenOptions) -> Result<UnixListener> {
     rustix::fs::chmod(path, Mode::from_raw_mode(options.mode)).on("set mode of", path)?;
     rustix::net::listen(&socket, options.backlog).on("listen on", path)?;
     Ok(UnixListener::from(socket))
+}
+
+/// Longest wait for another process that is about to listen in the same directory.
+const LOCK_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Holds the directory against other callers of [`listen`] until it is dropped.
+fn lock_directory(dir: &Path) -> Result<rustix::fd::OwnedFd> {
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let fd = rustix::fs::openat(CWD, dir, flags, Mode::empty()).on("open directory", dir)?;
+    let deadline = Instant::now() + LOCK_TIMEOUT;
+    loop {
+        match rustix::fs::flock(&fd, FlockOperation::NonBlockingLockExclusive) {
+            Ok(()) => return Ok(fd),
+            Err(Errno::WOULDBLOCK) if Instant::now() < deadline => {
+                std::thread::sleep(Duration::from_millis(2))
+            }
+            Err(Errno::WOULDBLOCK) => {
+                let what = format!("the lock on directory {}", dir.display());
+                return Err(Error::Timeout { what, millis: LOCK_TIMEOUT.as_millis() as u64 });
+            }
+            Err(e) => return Err(e).on("lock directory", dir),
+        }
+    }
 }
 
 /// Looks whether somebody listens on `path`, without waiting. Something there that is no socket is [`Error::Exists`].
@@ -178,6 +205,27 @@ mod tests {
         assert_eq!(state(&path).unwrap(), SocketState::Dead);
         let _second = listen(&path, ListenOptions::default()).unwrap();
         assert_eq!(state(&path).unwrap(), SocketState::Live);
+    }
+
+    #[test]
+    fn of_many_at_once_one_wins_and_stays() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("s.sock");
+        for _ in 0..20 {
+            drop(listen(&path, ListenOptions::default()).unwrap());
+            let (path, barrier) = (&path, &std::sync::Barrier::new(8));
+            let winners: Vec<UnixListener> = std::thread::scope(|scope| {
+                let try_it = || {
+                    barrier.wait();
+                    listen(path, ListenOptions::default()).ok()
+                };
+                let threads: Vec<_> = (0..8).map(|_| scope.spawn(try_it)).collect();
+                threads.into_iter().filter_map(|t| t.join().unwrap()).collect()
+            });
+            assert_eq!(winners.len(), 1);
+            let _client = UnixStream::connect(path).unwrap();
+            winners[0].accept().unwrap();
+        }
     }
 
     #[test]

@@ -11,6 +11,19 @@ const WAIT: Duration = Duration::from_secs(20);
 struct Group(Cgroup);
 
 impl Group {
+    /// A version 2 group without controllers, which hybrid machines have, too.
+    fn version_2(name: &str) -> Option<Group> {
+        let top = match Mode::detect() {
+            Mode::Legacy => return None,
+            Mode::Hybrid => "/sys/fs/cgroup/unified",
+            Mode::Unified => "/sys/fs/cgroup",
+        };
+        let group = Cgroup::V2(format!("{top}/sys-test-{}-{name}", std::process::id()).into());
+        assert!(!group.exists());
+        group.create().unwrap();
+        Some(Group(group))
+    }
+
     fn new(name: &str) -> Option<Group> {
         if Mode::detect() == Mode::Unified {
             return None;
@@ -73,6 +86,36 @@ fn processes_join_freeze_and_die_together() {
     use std::os::unix::process::ExitStatusExt;
     assert_eq!(child.wait().unwrap().signal(), Some(libc::SIGKILL));
     wait_until("all are gone", || cgroup.procs(true).unwrap().is_empty());
+}
+
+#[test]
+fn version_2_groups_freeze_and_die() {
+    let Some(group) = Group::version_2("v2") else { return };
+    let cgroup = &group.0;
+    let dir = cgroup.dir("any").unwrap();
+    let below = Cgroup::V2(dir.join("below"));
+    below.create().unwrap();
+    let mut child = shell("read go; sleep 1000 & wait");
+    cgroup.add_process(child.id()).unwrap();
+    std::io::Write::write_all(child.stdin.as_mut().unwrap(), b"go\n").unwrap();
+    wait_until("the child is there", || cgroup.procs(true).unwrap().len() == 2);
+    let pids = cgroup.procs(true).unwrap();
+    below.add_process(pids.into_iter().find(|p| *p != child.id()).unwrap()).unwrap();
+    assert_eq!((cgroup.procs(false).unwrap().len(), cgroup.procs(true).unwrap().len()), (1, 2));
+    let Stats::V2(stats) = cgroup.stats().unwrap() else { panic!("version 2 expected") };
+    assert!(stats.cpu.usage_usec > 0);
+
+    cgroup.freeze(WAIT).unwrap();
+    assert!(std::fs::read_to_string(dir.join("cgroup.events")).unwrap().contains("frozen 1"));
+    cgroup.thaw(WAIT).unwrap();
+    assert!(std::fs::read_to_string(dir.join("cgroup.events")).unwrap().contains("frozen 0"));
+    assert!(cgroup.remove().unwrap_err().is_errno(rustix::io::Errno::BUSY));
+    cgroup.kill_all().unwrap();
+    use std::os::unix::process::ExitStatusExt;
+    assert_eq!(child.wait().unwrap().signal(), Some(libc::SIGKILL));
+    wait_until("all are gone", || cgroup.procs(true).unwrap().is_empty());
+    cgroup.remove().unwrap();
+    assert!(!cgroup.exists());
 }
 
 #[test]

@@ -286,6 +286,8 @@ fn failures_name_what_was_asked_and_keep_the_errno() {
     assert!(error.is_errno(Errno::NODEV), "{error:?}");
     let error = mount::mount(&of("tmpfs", "tmpfs", &["X-containerd.mkdir.path=/x"]), &target).unwrap_err();
     assert!(matches!(error, Error::Invalid(_)), "{error:?}");
+    let error = mount::mount(&of("fuse3.x", "x", &["X-containerd.mkfs.size=1"]), &target).unwrap_err();
+    assert!(matches!(error, Error::Invalid(_)), "{error:?}");
     let error = mount::mount(&of("tmpfs", "tmpfs", &[&"x".repeat(5000)]), &target).unwrap_err();
     assert!(matches!(error, Error::Invalid(_)), "{error:?}");
     let error =

@@ -27,10 +27,10 @@ pub fn mount(m: &Mount, root: &Path) -> Result<()> {
     let root = std::path::absolute(root).on("make absolute", root)?;
     let target = Target::below(&root, &m.target)?;
     let fstype = m.fstype.as_str();
+    let parsed = parse(&m.options)?;
     if let Some((helper, program)) = fuse::helper_for(fstype) {
         return fuse::mount(helper, program, m, &target);
     }
-    let parsed = parse(&m.options)?;
     if fstype == "overlay" {
         overlay::mount(m, parsed.clone(), &target)?;
     } else if !parsed.has(libc::MS_REMOUNT)
