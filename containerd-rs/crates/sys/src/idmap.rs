@@ -97,12 +97,13 @@ impl Holder {
             pidfd: (&raw mut pidfd) as u64,
             ..CloneArgs::default()
         };
+        let parent = std::process::id();
         let blocked = SignalsBlocked::new()?;
         // SAFETY: `args` is a valid clone_args of the size given and `pidfd` may be written. Without CLONE_VM and with no stack given
         // this is a fork: the child has its own copy of memory. It calls only async-signal-safe functions and never returns.
         let pid = unsafe { libc::syscall(SYS_CLONE3, &raw const args, size_of::<CloneArgs>()) };
         if pid == 0 {
-            sit_still();
+            sit_still(parent);
         }
         drop(blocked);
         if pid < 0 {
@@ -115,13 +116,15 @@ impl Holder {
 }
 
 /// The child's whole life. Its signals are blocked, so only SIGKILL ends it: from its parent, or because that is gone.
-fn sit_still() -> ! {
-    loop {
-        // SAFETY: prctl and poll are async-signal-safe and get no pointers to follow (zero descriptors, no time-out).
-        unsafe {
-            libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL as libc::c_ulong, 0, 0, 0);
+fn sit_still(parent: u32) -> ! {
+    // SAFETY: prctl, getppid, _exit and poll are async-signal-safe and get no pointers to follow (zero descriptors, no time-out).
+    unsafe {
+        libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL as libc::c_ulong, 0, 0, 0);
+        // The parent may have ended before the call above.
+        while libc::getppid() as u32 == parent {
             libc::poll(std::ptr::null_mut(), 0, -1);
         }
+        libc::_exit(0)
     }
 }
 

@@ -11,7 +11,7 @@ use super::{parent_of, unique_suffix};
 use crate::error::{Context, Error, Result};
 
 /// Replaces `path` with `data` under `mode` (exact, whatever the umask): temporary file, fsync, rename, fsync of the directory.
-/// After `Ok` the content is on disk; after an error or a crash the old file is untouched. A symlink at `path` is replaced, not
+/// After `Ok` the content is on disk; after an error or a crash the old file is untouched (a crash may leave a `.tmp-*` beside it). A symlink at `path` is replaced, not
 /// followed.
 pub fn write_atomic(path: &Path, data: &[u8], mode: u32) -> Result<()> {
     let parent = parent_of(path);
