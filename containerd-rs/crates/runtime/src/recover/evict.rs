@@ -8,23 +8,20 @@ use protobuf::well_known_types::empty::Empty;
 use protos::shim::task_v3::{DeleteRequest, DeleteResponse, KillRequest, WaitRequest, WaitResponse};
 use rustix::process::Signal;
 
-use crate::binary;
 use crate::entry::Entry;
 use crate::rpc::CallError;
-use crate::runtime::{Runtime, blocking};
-use crate::shim::{Shim, kill_in_directory};
+use crate::runtime::Runtime;
+use crate::shim::Shim;
 use crate::shimlog::ShimLog;
-use crate::task::{shut_down, take_away};
+use crate::task::{clean_up, shut_down, take_away};
 
 impl Runtime {
     /// Kills the task, deletes it, ends the shim, removes the bundle. What the shim refuses is done without it.
     pub(super) async fn evict(&self, entry: &Arc<Entry>, shim: Arc<Shim>) {
         let deleted = self.empty(entry, &shim).await;
         let down = shut_down(self, entry, &shim).await;
-        let program = shim.program.clone();
-        drop(shim);
-        if !(deleted && down) && program.is_some() {
-            self.force(entry).await;
+        if !(deleted && down) && shim.program.is_some() {
+            clean_up(self, entry).await;
         }
         take_away(self, entry).await;
     }
@@ -57,23 +54,12 @@ impl Runtime {
         {
             let limit = Duration::from_secs(1);
             if let Ok(shim) = Shim::connect(bundle, Some(program), answer, Arc::new(log), limit).await {
-                self.evict(entry, shim).await;
-                return;
+                self.empty(entry, &shim).await;
+                shut_down(self, entry, &shim).await;
             }
         }
-        self.force(entry).await;
+        // The shim may not have known yet of what its runtime was just making.
+        clean_up(self, entry).await;
         take_away(self, entry).await;
-    }
-
-    /// Kills what runs in the bundle, then has the shim's program clean up.
-    async fn force(&self, entry: &Arc<Entry>) {
-        let path = entry.bundle.path.clone();
-        let killed = blocking("kill leaked shim", move || Ok(kill_in_directory(&path))).await;
-        if let Some(program) = entry.bundle.shim_path()
-            && let Err(error) = binary::delete(&program, &entry.bundle, &self.shared.options).await
-        {
-            let error = base::chain(&error);
-            tracing::warn!(id = entry.bundle.id, error, ?killed, "failed to clean up a leaked shim");
-        }
     }
 }

@@ -53,11 +53,12 @@ pub enum DialError {
 }
 
 impl DialError {
-    /// Nobody listens there: whatever once did is gone for good.
+    /// Nobody listens there: whatever once did is gone for good. (Reset: it went while we were in its queue.)
     pub(crate) fn is_dead(&self) -> bool {
+        use io::ErrorKind::{ConnectionRefused, ConnectionReset, NotFound};
         match self {
             DialError::Connect { source, .. } => {
-                matches!(source.kind(), io::ErrorKind::ConnectionRefused | io::ErrorKind::NotFound)
+                matches!(source.kind(), ConnectionRefused | ConnectionReset | NotFound)
             }
             _ => false,
         }

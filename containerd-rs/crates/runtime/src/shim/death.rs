@@ -8,8 +8,7 @@ use protobuf::well_known_types::any::Any as WireAny;
 use protos::shim::any::pack;
 use protos::shim::events::{TaskDelete, TaskExit};
 
-use super::leftovers::Leftovers;
-use super::{Shim, ShimProcess, kill_in_directory};
+use super::{Leftovers, Shim, ShimProcess, kill_in_directory};
 use crate::binary;
 use crate::entry::{Entry, Phase};
 use crate::error::Error;
@@ -135,7 +134,7 @@ fn settle(entry: &Entry, told: Option<Exit>) -> Exit {
 async fn remove(entry: &Arc<Entry>, leftovers: Leftovers) {
     let entry = entry.clone();
     let removed = blocking("remove bundle", move || {
-        leftovers.kill();
+        leftovers.remove();
         kill_in_directory(&entry.bundle.path);
         // Processes that were just killed may hold mounts for a moment.
         let mut removed = entry.bundle.remove();

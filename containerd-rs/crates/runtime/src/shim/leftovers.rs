@@ -1,80 +1,124 @@
-//! What a dead shim leaves running: its container's first process and everything in that one's cgroup.
+//! What a dead shim leaves: its container's first process, and the control group with everything in it.
 
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use rustix::process::Signal;
+use serde::Deserialize;
 use sys::cgroup::Cgroup;
 use sys::pidfd::Pidfd;
 
 use crate::bundle::Bundle;
 
+/// Where the version 2 hierarchy of a hybrid machine is; it holds no controller there.
+const UNIFIED: &str = "/sys/fs/cgroup/unified";
+
 /// The container's first process and group, noted while they can still be told apart from a stranger's.
 pub(crate) struct Leftovers {
     init: Option<Pidfd>,
-    group: Option<Cgroup>,
-    /// The same group in the version 2 hierarchy of a hybrid machine, which holds no controller.
-    unified: Option<PathBuf>,
+    group: Option<String>,
 }
 
 impl Leftovers {
-    /// Looks at the process `pid` (or the one in `init.pid`). It counts as the container's only when its cgroup
-    /// carries the container's id.
+    /// Looks at the process `pid` (or the one in `init.pid`), which counts as the container's only when its group
+    /// carries the container's id; without one, at the group that the spec asks for.
     pub(crate) fn find(bundle: &Bundle, pid: u32) -> Self {
-        let nothing = Self { init: None, group: None, unified: None };
-        let Some(pid) = Some(pid).filter(|pid| *pid > 1).or_else(|| bundle.init_pid()) else {
-            return nothing;
-        };
-        let Ok(init) = Pidfd::open(pid) else { return nothing };
-        let Ok(text) = fs::read_to_string(format!("/proc/{pid}/cgroup")) else { return nothing };
-        let Some(group) = group_of(&text, &bundle.id) else { return nothing };
-        let unified = Path::new("/sys/fs/cgroup/unified").join(group.trim_start_matches('/'));
-        let below = !group.split('/').any(|part| part == "..");
-        Self { init: Some(init), group: Cgroup::at(group).ok(), unified: below.then_some(unified) }
+        let pid = Some(pid).filter(|pid| *pid > 1).or_else(|| bundle.init_pid());
+        pid.and_then(|pid| of_process(pid, &bundle.id))
+            .unwrap_or_else(|| Self { init: None, group: group_of_spec(bundle) })
     }
 
-    /// Kills what is left. Blocking.
-    pub(crate) fn kill(&self) {
+    /// Kills and removes what is left; most often the shim's `delete` has left nothing. Blocking.
+    pub(crate) fn remove(&self) {
         if let Some(init) = &self.init
             && !init.is_exited().unwrap_or(true)
         {
             let _ = init.send_signal(Signal::KILL.as_raw());
         }
-        // Gone already when the shim's `delete` did its work.
-        if let Some(group) = self.group.as_ref().filter(|group| group.exists()) {
-            let emptied = group.kill_all().and_then(|()| group.remove());
-            if let Err(error) = emptied {
-                tracing::warn!(%error, "control group of a dead shim's container stays");
-            }
+        let Some(path) = &self.group else { return };
+        if let Ok(group) = Cgroup::at(path)
+            && group.exists()
+            && let Err(error) = group.kill_all().and_then(|()| group.remove())
+        {
+            tracing::warn!(group = path, %error, "control group of a dead shim's container stays");
         }
-        if let Some(unified) = &self.unified {
-            // Empty, in use by others, or not there: an empty one goes.
-            let _ = fs::remove_dir(unified);
-        }
+        // Empty, in use by others, or not there: an empty one goes.
+        let _ = fs::remove_dir(Path::new(UNIFIED).join(path.trim_start_matches('/')));
     }
 }
 
-/// The first group in `/proc/PID/cgroup` that ends in the container's id: `/default/ID`, `cri-containerd-ID.scope`.
-fn group_of<'a>(text: &'a str, id: &str) -> Option<&'a str> {
-    text.lines().filter_map(|line| line.splitn(3, ':').nth(2)).find(|path| {
-        let last = path.rsplit('/').next().unwrap_or_default();
-        let last = last.strip_suffix(".scope").unwrap_or(last);
-        last.strip_suffix(id).is_some_and(|before| before.is_empty() || before.ends_with(['-', ':']))
-    })
+fn of_process(pid: u32, id: &str) -> Option<Leftovers> {
+    let init = Pidfd::open(pid).ok()?;
+    let text = fs::read_to_string(format!("/proc/{pid}/cgroup")).ok()?;
+    let mut groups = text.lines().filter_map(|line| line.splitn(3, ':').nth(2));
+    let group = groups.find(|path| belongs(path, id))?.to_owned();
+    Some(Leftovers { init: Some(init), group: Some(group) })
+}
+
+/// Whether a group is named for the container: `/default/ID`, `/kubepods.slice/cri-containerd-ID.scope`. Paths that
+/// lead out of the hierarchy belong to nobody.
+fn belongs(path: &str, id: &str) -> bool {
+    let last = path.rsplit('/').next().unwrap_or_default();
+    let last = last.strip_suffix(".scope").unwrap_or(last);
+    let named = last.strip_suffix(id).is_some_and(|before| before.is_empty() || before.ends_with(['-', ':']));
+    named && path.starts_with('/') && !path.split('/').any(|part| part == "..")
+}
+
+#[derive(Deserialize)]
+struct Spec {
+    linux: Option<Linux>,
+}
+
+#[derive(Deserialize)]
+struct Linux {
+    #[serde(rename = "cgroupsPath")]
+    cgroups_path: Option<String>,
+}
+
+fn group_of_spec(bundle: &Bundle) -> Option<String> {
+    let spec: Spec = serde_json::from_slice(&fs::read(bundle.file("config.json")).ok()?).ok()?;
+    let path = expand(&spec.linux?.cgroups_path?)?;
+    belongs(&path, &bundle.id).then_some(path)
+}
+
+/// systemd's way to write a group, `slice:prefix:name`, as the path it stands for; paths stay as they are.
+fn expand(path: &str) -> Option<String> {
+    let mut parts = path.split(':');
+    let (Some(slice), Some(prefix), Some(name), None) =
+        (parts.next(), parts.next(), parts.next(), parts.next())
+    else {
+        return Some(path.to_owned());
+    };
+    let stem = slice.strip_suffix(".slice")?;
+    // a-b.slice lies in a.slice.
+    let ends = stem.match_indices('-').map(|(end, _)| end).chain([stem.len()]);
+    let slices: String = ends.filter_map(|end| stem.get(..end)).map(|s| format!("/{s}.slice")).collect();
+    Some(format!("{slices}/{prefix}-{name}.scope"))
 }
 
 #[cfg(test)]
 mod tests {
-    use super::group_of;
+    use super::*;
 
     #[test]
-    fn a_cgroup_belongs_to_the_container_whose_id_it_ends_in() {
-        assert_eq!(group_of("9:cpu:/\n4:memory:/default/c1\n0::/x\n", "c1"), Some("/default/c1"));
-        let pod = "/kubepods.slice/cri-containerd-c1.scope";
-        assert_eq!(group_of(&format!("0::{pod}\n"), "c1"), Some(pod));
-        assert!(group_of("0::/system.slice:nerdctl:c1\n", "c1").is_some());
-        for other in ["0::/default/xc1\n", "0::/\n", "0::/c1/inner\n", "4:memory:/default/c10\n", ""] {
-            assert_eq!(group_of(other, "c1"), None, "{other}");
+    fn a_group_belongs_to_the_container_whose_id_it_ends_in() {
+        for ours in ["/default/c1", "/kubepods.slice/cri-containerd-c1.scope", "/system.slice:nerdctl:c1"] {
+            assert!(belongs(ours, "c1"), "{ours}");
         }
+        for other in ["/default/xc1", "/", "", "/c1/inner", "/default/c10", "c1", "/../c1"] {
+            assert!(!belongs(other, "c1"), "{other}");
+        }
+    }
+
+    #[test]
+    fn groups_as_specs_write_them() {
+        for (written, path) in [
+            ("/default/c1", "/default/c1"),
+            ("system.slice:containerd:c1", "/system.slice/containerd-c1.scope"),
+            ("kubepods-pod1.slice:cri:c1", "/kubepods.slice/kubepods-pod1.slice/cri-c1.scope"),
+        ] {
+            assert_eq!(expand(written).as_deref(), Some(path));
+        }
+        assert_eq!(expand("x:y:z"), None);
     }
 }

@@ -13,6 +13,7 @@ use crate::rpc::TaskClient;
 use crate::shimlog::ShimLog;
 
 pub(crate) use death::{bury, watch};
+pub(crate) use leftovers::Leftovers;
 pub(crate) use process::{ShimProcess, kill_in_directory};
 
 /// One connection to the shim of one task. Replaced as a whole when the connection is made anew.

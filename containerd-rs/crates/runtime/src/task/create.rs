@@ -36,9 +36,9 @@ impl Runtime {
                 made = runtime.launch(&entry, &request) => made,
                 _ = given_up => Err(Error::Abandoned { id: request.container_id.clone() }),
             };
-            if made.is_err() {
+            if let Err(error) = &made {
                 entry.advance(|phase| *phase == Phase::Creating, Phase::Closing);
-                runtime.undo(&entry).await;
+                runtime.undo(&entry, error).await;
             }
             reservation.entry = None;
             made

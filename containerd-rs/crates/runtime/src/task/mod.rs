@@ -22,4 +22,4 @@ mod undo;
 mod update;
 mod wait;
 
-pub(crate) use close::{shut_down, take_away};
+pub(crate) use close::{clean_up, shut_down, take_away};

@@ -2,29 +2,27 @@
 
 use std::sync::Arc;
 
+use base::{ErrorKind, Kinded};
 use protos::shim::task_v3::{DeleteRequest, DeleteResponse};
 
-use super::{shut_down, take_away};
-use crate::binary;
+use super::{clean_up, shut_down, take_away};
+use crate::binary::InvokeError;
 use crate::entry::Entry;
+use crate::error::Error;
+use crate::rpc::CallError;
 use crate::runtime::Runtime;
 use crate::shim::Shim;
 
 impl Runtime {
     /// Leaves neither shim nor container nor bundle, and gives the id back. Failures are logged: the caller has the
     /// error that matters.
-    pub(crate) async fn undo(&self, entry: &Arc<Entry>) {
-        let bundle = &entry.bundle;
-        let deleted = match entry.shim() {
+    pub(crate) async fn undo(&self, entry: &Arc<Entry>, why: &Error) {
+        let clean = match entry.shim() {
             Some(shim) => self.undo_in(entry, &shim).await,
-            None => false,
+            None => never_ran(why),
         };
-        if !deleted && let Some(program) = bundle.shim_path() {
-            // The shim may have made the container without being able to say so.
-            if let Err(error) = binary::delete(&program, bundle, &self.shared.options).await {
-                let error = base::chain(&error);
-                tracing::warn!(id = bundle.id, error, "failed to clean up after a failed create");
-            }
+        if !(clean && is_certain(why)) {
+            clean_up(self, entry).await;
         }
         take_away(self, entry).await;
     }
@@ -33,10 +31,26 @@ impl Runtime {
     async fn undo_in(&self, entry: &Arc<Entry>, shim: &Arc<Shim>) -> bool {
         let request = DeleteRequest { id: entry.bundle.id.clone(), ..DeleteRequest::default() };
         let limit = self.shared.options.timeouts.cleanup;
-        let deleted: Result<DeleteResponse, _> = shim.client.call("Delete", &request, limit).await;
+        let deleted: Result<DeleteResponse, CallError> = shim.client.call("Delete", &request, limit).await;
         let down = shut_down(self, entry, shim).await;
-        let clean = deleted.is_ok()
-            || matches!(&deleted, Err(e) if base::Kinded::kind(e) == base::ErrorKind::NotFound);
-        clean && down
+        down && deleted.err().is_none_or(|e| e.kind() == ErrorKind::NotFound)
+    }
+}
+
+/// Whether the failure says for sure that no runtime is still at work: the shim answered, or nothing was run.
+fn is_certain(why: &Error) -> bool {
+    match why {
+        Error::CreateTask { source } => matches!(**source, Error::Call(CallError::Status { .. })),
+        why => never_ran(why),
+    }
+}
+
+/// Whether no program was run at all.
+fn never_ran(why: &Error) -> bool {
+    let Error::StartShim { source } = why else { return false };
+    match &**source {
+        Error::Start(source) => matches!(**source, Error::Invoke(InvokeError::Spawn { .. })),
+        Error::Invoke(_) | Error::Dial(_) | Error::IdMapped { .. } => false,
+        _ => true,
     }
 }
