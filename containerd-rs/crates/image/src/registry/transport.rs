@@ -1,0 +1,79 @@
+//! Connections: one pool per host, TLS where the URL says so.
+
+use std::error::Error as StdError;
+use std::io;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{Request, Response, Uri};
+use http_body_util::combinators::UnsyncBoxBody;
+use hyper::body::Incoming;
+use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
+use hyper_util::client::legacy::Client;
+use hyper_util::client::legacy::connect::HttpConnector;
+use hyper_util::rt::{TokioExecutor, TokioTimer};
+
+use super::error::RegistryError;
+use super::hosts::{HostConfig, port_of};
+use super::tls;
+
+/// A request body.
+pub(crate) type Body = UnsyncBoxBody<Bytes, io::Error>;
+
+/// The connections to one host and to whatever it redirects to.
+#[derive(Clone)]
+pub(crate) struct Transport {
+    client: Client<HttpsConnector<HttpConnector>, Body>,
+}
+
+impl Transport {
+    /// `connect`: the longest TCP connect, unless the host sets its own.
+    pub(crate) fn new(host: &HostConfig, connect: Duration) -> Result<Transport, RegistryError> {
+        let mut tcp = HttpConnector::new();
+        tcp.enforce_http(false);
+        tcp.set_connect_timeout(Some(host.dial_timeout.unwrap_or(connect)));
+        tcp.set_keepalive(Some(Duration::from_secs(30)));
+        tcp.set_nodelay(true);
+        // One connection per stream: a registry's HTTP/2 would share one among all layers.
+        let connector = HttpsConnectorBuilder::new()
+            .with_tls_config(tls::client_config(host)?)
+            .https_or_http()
+            .enable_http1()
+            .wrap_connector(tcp);
+        let client = Client::builder(TokioExecutor::new())
+            .pool_timer(TokioTimer::new())
+            .pool_idle_timeout(Duration::from_secs(30))
+            .pool_max_idle_per_host(4)
+            .build(connector);
+        Ok(Transport { client })
+    }
+
+    pub(crate) async fn send(
+        &self,
+        request: Request<Body>,
+    ) -> Result<Response<Incoming>, hyper_util::client::legacy::Error> {
+        self.client.request(request).await
+    }
+}
+
+/// Whether a failed https request means that the host speaks plain text there, or that nobody
+/// listens on the TLS port that was only assumed.
+pub(crate) fn is_plain_text(error: &hyper_util::client::legacy::Error, uri: &Uri) -> bool {
+    let mut next: Option<&(dyn StdError + 'static)> = Some(error);
+    let portless = uri.authority().is_some_and(|a| port_of(a.as_str()).is_none());
+    while let Some(e) = next {
+        if matches!(e.downcast_ref(), Some(rustls::Error::InvalidMessage(_))) {
+            return true;
+        }
+        let io_error = e.downcast_ref::<io::Error>();
+        match io_error.map(io::Error::kind) {
+            Some(io::ErrorKind::UnexpectedEof) if error.is_connect() => return true,
+            Some(io::ErrorKind::ConnectionRefused | io::ErrorKind::TimedOut) if portless => return true,
+            _ => {}
+        }
+        // `source` of an io::Error skips what it wraps.
+        let wrapped = io_error.and_then(|e| e.get_ref()).map(|e| e as &(dyn StdError + 'static));
+        next = wrapped.or_else(|| e.source());
+    }
+    false
+}
