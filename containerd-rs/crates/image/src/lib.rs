@@ -1,1 +1,22 @@
-//! image
+//! Bytes between registries or archives and the store: resolve, pull, push, import, export, tag.
+//!
+//! Registries and archives are not trusted: digests and sizes are checked, documents that can be
+//! read in two ways are refused, bodies and depths are capped, and an archive names nothing that it
+//! was not allowed to. Wire types and sockets of our own clients are not known here.
+//!
+//! A running transfer has tasks (downloads, unpacking, progress); they all end with its future.
+#![forbid(unsafe_code)]
+#![warn(missing_docs)]
+
+pub mod archive;
+mod error;
+pub mod manifest;
+pub mod pull;
+pub mod push;
+pub mod registry;
+mod tag;
+pub mod transfer;
+pub mod unpack;
+
+pub use error::{Error, Result};
+pub use tag::tag;

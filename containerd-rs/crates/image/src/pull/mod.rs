@@ -1,0 +1,195 @@
+//! From a registry into the store, and from there into snapshots while it still downloads.
+//!
+//! ```text
+//!  resolve --> walk: documents, with labels on their children
+//!                |--> blobs, a few at a time --.  (arrival of each)
+//!                '--> unpack, layer by layer <-'
+//!                                 all done --> image records
+//! ```
+
+mod arrivals;
+mod download;
+mod source;
+mod walk;
+
+use std::sync::Arc;
+
+use base::platform::Matcher;
+use base::{ErrorKind, Kinded, Scope};
+use store::Image;
+use tokio::sync::Semaphore;
+use tokio::task::JoinSet;
+
+pub(crate) use self::arrivals::Arrivals;
+use self::download::Download;
+use self::source::Source;
+pub(crate) use self::source::{mount_candidate, source_key};
+use self::walk::Plan;
+use crate::error::{Error, Result};
+use crate::manifest;
+use crate::registry::{Repository, Resolver};
+use crate::transfer::{Destination, Local, Progress, ProgressSink, Reporter, TransferLease, store_images};
+use crate::unpack::{UnpackTarget, unpack};
+
+/// Downloads at a time when the caller does not say.
+pub const DEFAULT_DOWNLOADS: usize = 3;
+
+/// What to pull, and what to do with it.
+#[derive(Clone)]
+pub struct PullOptions {
+    /// The full reference, with registry and tag or digest.
+    pub reference: String,
+    /// Names and labels of the image.
+    pub destination: Destination,
+    /// Which manifests of an index are wanted.
+    pub platforms: Matcher,
+    /// Manifests and configs of the unwanted platforms as well, without their layers.
+    pub all_metadata: bool,
+    /// At most so many manifests of an index, the best first; 0: all that match.
+    pub manifest_limit: usize,
+    /// Where to unpack it to.
+    pub unpack: Vec<UnpackTarget>,
+    /// Downloads at a time; 0: [`DEFAULT_DOWNLOADS`].
+    pub max_concurrent_downloads: usize,
+    /// Who is told about the progress.
+    pub progress: Option<ProgressSink>,
+}
+
+impl PullOptions {
+    /// Pulls `reference` under its own name, for every platform, without unpacking.
+    pub fn new(reference: impl Into<String>) -> PullOptions {
+        let reference = reference.into();
+        PullOptions {
+            destination: Destination::named(&reference),
+            reference,
+            platforms: Matcher::all(),
+            all_metadata: false,
+            manifest_limit: 0,
+            unpack: Vec::new(),
+            max_concurrent_downloads: 0,
+            progress: None,
+        }
+    }
+}
+
+/// Pulls an image. Without a lease in `scope` it takes one of its own, and gives it back at the end.
+///
+/// Cancel-safe: when the future is dropped, downloads and unpacking stop, nothing is named, and what
+/// was fetched can be resumed by the next pull.
+///
+/// # Errors
+/// Of the registry (every host that was tried, with its answer), of the store, of unpacking;
+/// InvalidArgument for schema 1 and for documents that are not what they claim; NotFound when no
+/// platform matches.
+pub async fn pull(
+    local: &Local,
+    scope: &Scope,
+    resolver: &Resolver,
+    options: PullOptions,
+) -> Result<Vec<Image>> {
+    let lease = TransferLease::take(&local.meta, scope).await?;
+    let (reporter, telling) = Reporter::start(options.progress.clone(), &options.reference, "downloading");
+    let outcome = run(local, &lease.scope, resolver, &options, &reporter).await;
+    let resumable = outcome.as_ref().err().is_some_and(Error::is_transient);
+    lease.release(resumable).await;
+    reporter.finish(telling).await;
+    outcome
+}
+
+async fn run(
+    local: &Local,
+    scope: &Scope,
+    resolver: &Resolver,
+    options: &PullOptions,
+    reporter: &Reporter,
+) -> Result<Vec<Image>> {
+    let from = format!("OCI Registry ({})", options.reference);
+    reporter.say(Progress::event(format!("Resolving from {from}")));
+    let repository = resolver.repository(&options.reference)?;
+    let resolved =
+        repository.resolve().await.map_err(|e| Error::from(e).during("failed to resolve image"))?;
+    let target = resolved.descriptor;
+    manifest::refuse_schema1(&target)?;
+    if !manifest::is_document(&target) {
+        return Err(Error::invalid(format!("{} is no image but {:?}", options.reference, target.media_type)));
+    }
+    reporter.say(Progress::event(format!("Pulling from {from}")));
+    reporter.say(Progress::of("fetching image content", &options.reference, &target));
+
+    let fetch = Arc::new(Fetch {
+        local: local.clone(),
+        scope: scope.clone(),
+        source: Source::new(&repository),
+        repository,
+        reporter: reporter.clone(),
+    });
+    let plan = fetch.walk(&target, options).await?;
+    fetch.blobs(plan, options).await?;
+
+    let images = store_images(&local.meta, scope, options.destination.names(&target), &target).await?;
+    if images.is_empty() {
+        return Err(Error::not_found("no image name found: not found"));
+    }
+    for image in &images {
+        reporter.say_last(Progress::of("saved", &image.name, &image.target));
+    }
+    reporter.say_last(Progress::event(format!("Completed pull from {from}")));
+    Ok(images)
+}
+
+/// What the parts of one pull share.
+struct Fetch {
+    local: Local,
+    scope: Scope,
+    repository: Repository,
+    source: Source,
+    reporter: Reporter,
+}
+
+impl Fetch {
+    /// Downloads the blobs of the plan and unpacks what arrives; ends with the first failure.
+    async fn blobs(self: &Arc<Self>, plan: Plan, options: &PullOptions) -> Result<()> {
+        let limit = match options.max_concurrent_downloads {
+            0 => DEFAULT_DOWNLOADS,
+            n => n,
+        };
+        let permits = Arc::new(Semaphore::new(limit));
+        let (arrivals, tickets) = Arrivals::expect(&plan.blobs);
+        let mut tasks = JoinSet::new();
+        for (descriptor, ticket) in plan.blobs.into_iter().zip(tickets) {
+            let (fetch, permits) = (self.clone(), permits.clone());
+            let bytes = self.reporter.add(&descriptor);
+            tasks.spawn(async move {
+                let _permit = permits.acquire_owned().await;
+                let outcome = fetch.download(Download { descriptor: &descriptor, bytes }).await;
+                ticket.settle(outcome.is_ok());
+                outcome
+            });
+        }
+        for target in options.unpack.clone() {
+            let (fetch, arrivals, manifests) = (self.clone(), arrivals.clone(), plan.manifests.clone());
+            tasks.spawn(async move {
+                unpack(&fetch.local, &fetch.scope, &target, manifests, arrivals, fetch.reporter.clone()).await
+            });
+        }
+        drop(arrivals);
+        first_failure(tasks).await
+    }
+}
+
+/// Waits for all tasks, or for the first that fails; the others are stopped then. A task that only
+/// gave up because another failed is not the one to report.
+async fn first_failure(mut tasks: JoinSet<Result<()>>) -> Result<()> {
+    let mut given_up = None;
+    while let Some(done) = tasks.join_next().await {
+        match done.map_err(Error::Task).and_then(|outcome| outcome) {
+            Ok(()) => {}
+            Err(e) if e.kind() == ErrorKind::Canceled => given_up = given_up.or(Some(e)),
+            Err(e) => {
+                tasks.shutdown().await;
+                return Err(e);
+            }
+        }
+    }
+    given_up.map_or(Ok(()), Err)
+}

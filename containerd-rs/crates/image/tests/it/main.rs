@@ -1,0 +1,13 @@
+//! The image crate against registries: one that misbehaves on demand, and a real one.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+mod archive;
+mod distribution;
+mod faulty;
+mod fetch;
+mod hosts;
+mod node;
+mod pull;
+mod push;
+mod resolve;
+mod upload;
