@@ -28,6 +28,7 @@ mod model;
 mod options;
 mod records;
 mod recover;
+pub mod restart;
 mod rpc;
 mod runtime;
 mod shim;

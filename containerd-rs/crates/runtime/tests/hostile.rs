@@ -160,7 +160,7 @@ fn sockets_that_do_not_speak_ttrpc() {
     server(world.path("zero"), |mut s| {
         // Frames of a kind that there is, for streams that there are not, and then nothing.
         for _ in 0..1000 {
-            let _ = s.write_all(&[0, 0, 0, 0, 0, 0, 0, 1, 2, 0]);
+            let _ = s.write_all(&[0, 0, 0, 0, 0, 9, 9, 9, 2, 0]);
         }
         std::mem::forget(s);
     });

@@ -77,6 +77,11 @@ impl World {
     }
 
     pub fn daemon_with(&self, change: impl FnOnce(&mut RuntimeOptions)) -> Daemon {
+        self.daemon_of(self.recorded.clone(), change)
+    }
+
+    /// A daemon that reads other records.
+    pub fn daemon_of(&self, records: impl Records, change: impl FnOnce(&mut RuntimeOptions)) -> Daemon {
         let rt = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
         let exchange = Exchange::new(Arc::new(|_: &Any, _: &[&str]| None));
         let events = exchange.subscribe(FilterSet::parse(&[""; 0]).unwrap());
@@ -107,7 +112,7 @@ impl World {
                 let _server = server;
                 std::future::pending::<()>().await;
             });
-            Runtime::new(options, self.recorded.clone(), exchange.clone())
+            Runtime::new(options, records, exchange.clone())
         });
         Daemon { rt: Some(rt), runtime, exchange, events, namespace: self.namespace.clone() }
     }
