@@ -82,7 +82,8 @@ impl Failure {
     /// Whether the same request may succeed a moment later.
     pub(crate) fn is_transient(&self) -> bool {
         match self {
-            Failure::Transport { .. } | Failure::Stalled { .. } => true,
+            Failure::Transport { source, .. } => !super::transport::is_tls_refusal(source.as_ref()),
+            Failure::Stalled { .. } => true,
             Failure::Status { status, .. } => {
                 status.is_server_error() || matches!(status.as_u16(), 408 | 429)
             }

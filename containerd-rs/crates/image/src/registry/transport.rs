@@ -56,24 +56,30 @@ impl Transport {
     }
 }
 
+/// An error and everything below it, also what an `io::Error` wraps and its `source` skips.
+fn causes<'a>(error: &'a (dyn StdError + 'static)) -> impl Iterator<Item = &'a (dyn StdError + 'static)> {
+    std::iter::successors(Some(error), |e| {
+        let e = *e;
+        let wrapped = e.downcast_ref::<io::Error>().and_then(io::Error::get_ref);
+        wrapped.map(|e| e as &(dyn StdError + 'static)).or_else(|| e.source())
+    })
+}
+
+/// Whether TLS failed for a reason that another try does not change: certificates, versions.
+pub(crate) fn is_tls_refusal(error: &(dyn StdError + 'static)) -> bool {
+    causes(error).any(|e| e.is::<rustls::Error>())
+}
+
 /// Whether a failed https request means that the host speaks plain text there, or that nobody
 /// listens on the TLS port that was only assumed.
 pub(crate) fn is_plain_text(error: &hyper_util::client::legacy::Error, uri: &Uri) -> bool {
-    let mut next: Option<&(dyn StdError + 'static)> = Some(error);
     let portless = uri.authority().is_some_and(|a| port_of(a.as_str()).is_none());
-    while let Some(e) = next {
-        if matches!(e.downcast_ref(), Some(rustls::Error::InvalidMessage(_))) {
-            return true;
+    causes(error).any(|e| {
+        let kind = e.downcast_ref::<io::Error>().map(io::Error::kind);
+        match kind {
+            Some(io::ErrorKind::UnexpectedEof) => error.is_connect(),
+            Some(io::ErrorKind::ConnectionRefused | io::ErrorKind::TimedOut) => portless,
+            _ => matches!(e.downcast_ref(), Some(rustls::Error::InvalidMessage(_))),
         }
-        let io_error = e.downcast_ref::<io::Error>();
-        match io_error.map(io::Error::kind) {
-            Some(io::ErrorKind::UnexpectedEof) if error.is_connect() => return true,
-            Some(io::ErrorKind::ConnectionRefused | io::ErrorKind::TimedOut) if portless => return true,
-            _ => {}
-        }
-        // `source` of an io::Error skips what it wraps.
-        let wrapped = io_error.and_then(|e| e.get_ref()).map(|e| e as &(dyn StdError + 'static));
-        next = wrapped.or_else(|| e.source());
-    }
-    false
+    })
 }

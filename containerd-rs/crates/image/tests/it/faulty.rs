@@ -115,10 +115,21 @@ impl Faulty {
 
     pub async fn start_with_realm(auth: Auth, realm: &str) -> Faulty {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap().to_string();
+        Faulty::start_on(listener, address, auth, realm)
+    }
+
+    /// On a listener of the caller, which may speak TLS.
+    pub fn start_on<L: axum::serve::Listener<Addr: std::fmt::Debug>>(
+        listener: L,
+        address: String,
+        auth: Auth,
+        realm: &str,
+    ) -> Faulty {
         let inner = Arc::new(Inner {
             auth,
             realm: realm.to_owned(),
-            address: listener.local_addr().unwrap().to_string(),
+            address,
             content: Mutex::default(),
             rules: Mutex::default(),
             seen: Mutex::default(),

@@ -10,4 +10,5 @@ mod node;
 mod pull;
 mod push;
 mod resolve;
+mod tls;
 mod upload;

@@ -1,0 +1,169 @@
+//! TLS: authorities, client certificates, checks switched off, and what never goes out in the open.
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use base::oci::media_type;
+use image::registry::{HostDirs, Resolver, ResolverOptions, Scheme};
+use rustls::server::WebPkiClientVerifier;
+use rustls::{RootCertStore, ServerConfig};
+use rustls_pki_types::pem::PemObject;
+use rustls_pki_types::{CertificateDer, PrivateKeyDer};
+use tokio::net::{TcpListener, TcpStream};
+use tokio_rustls::TlsAcceptor;
+use tokio_rustls::server::TlsStream;
+
+use crate::faulty::{Auth, Fault, Faulty};
+use crate::resolve::{quick, with_login};
+
+const MANIFEST: &str = r#"{"schemaVersion":2,"config":{},"layers":[]}"#;
+
+fn fixture(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures").join(name)
+}
+
+/// Accepts TLS connections; broken handshakes are the client's affair.
+struct TlsListener {
+    tcp: TcpListener,
+    tls: TlsAcceptor,
+}
+
+impl axum::serve::Listener for TlsListener {
+    type Io = TlsStream<TcpStream>;
+    type Addr = SocketAddr;
+
+    async fn accept(&mut self) -> (Self::Io, Self::Addr) {
+        loop {
+            let (stream, peer) = self.tcp.accept().await.unwrap();
+            if let Ok(stream) = self.tls.accept(stream).await {
+                return (stream, peer);
+            }
+        }
+    }
+
+    fn local_addr(&self) -> std::io::Result<Self::Addr> {
+        self.tcp.local_addr()
+    }
+}
+
+async fn start(auth: Auth, realm: &str, wants_client: bool) -> Faulty {
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let ca = CertificateDer::from_pem_file(fixture("ca.pem")).unwrap();
+    let mut roots = RootCertStore::empty();
+    roots.add(ca).unwrap();
+    let builder =
+        ServerConfig::builder_with_provider(provider.clone()).with_safe_default_protocol_versions().unwrap();
+    let builder = match wants_client {
+        true => builder.with_client_cert_verifier(
+            WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider).build().unwrap(),
+        ),
+        false => builder.with_no_client_auth(),
+    };
+    let cert = CertificateDer::from_pem_file(fixture("server.pem")).unwrap();
+    let key = PrivateKeyDer::from_pem_file(fixture("server.key")).unwrap();
+    let config = builder.with_single_cert(vec![cert], key).unwrap();
+    let tcp = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = tcp.local_addr().unwrap().to_string();
+    let listener = TlsListener { tcp, tls: TlsAcceptor::from(Arc::new(config)) };
+    let registry = Faulty::start_on(listener, address, auth, realm);
+    registry.manifest("a", "1", media_type::OCI_MANIFEST, MANIFEST);
+    registry
+}
+
+/// Resolves `reg.test/a:1` with `hosts.toml` sending it to the registry.
+async fn resolve(registry: &Faulty, settings: &str, options: ResolverOptions) -> Result<(), String> {
+    let dir = tempfile::tempdir().unwrap();
+    let host = dir.path().join("reg.test");
+    std::fs::create_dir(&host).unwrap();
+    let toml = format!("server = \"https://{}\"\n{settings}", registry.address());
+    std::fs::write(host.join("hosts.toml"), toml).unwrap();
+    for name in ["ca.pem", "client.pem", "client.key"] {
+        std::fs::copy(fixture(name), host.join(name)).unwrap();
+    }
+    let options = ResolverOptions { hosts_dirs: HostDirs::parse(dir.path().to_str().unwrap()), ..options };
+    let repository = Resolver::new(options).repository("reg.test/a:1").map_err(|e| base::chain(&e))?;
+    repository.resolve().await.map(drop).map_err(|e| base::chain(&e))
+}
+
+#[tokio::test]
+async fn authorities_are_checked() {
+    let registry = start(Auth::Open, "", false).await;
+    resolve(&registry, "ca = \"ca.pem\"\n", quick()).await.unwrap();
+    resolve(&registry, "skip_verify = true\n", quick()).await.unwrap();
+    let e = resolve(&registry, "", quick()).await.unwrap_err();
+    assert!(e.contains("certificate"), "{e}");
+    assert_eq!(registry.seen().len(), 2);
+    let e = resolve(&registry, "ca = \"missing.pem\"\n", quick()).await.unwrap_err();
+    assert!(e.contains("missing.pem") && e.contains("No such file"), "{e}");
+    let e = resolve(&registry, "ca = \"client.key\"\n", quick()).await.unwrap_err();
+    assert!(e.contains("no certificate in it"), "{e}");
+}
+
+#[tokio::test]
+async fn clients_prove_themselves() {
+    let registry = start(Auth::Open, "", true).await;
+    let settings = "ca = \"ca.pem\"\nclient = [[\"client.pem\", \"client.key\"]]\n";
+    resolve(&registry, settings, quick()).await.unwrap();
+    let e = resolve(&registry, "ca = \"ca.pem\"\n", quick()).await.unwrap_err();
+    assert!(e.contains("ertificate"), "{e}");
+    let e = resolve(&registry, "ca = \"ca.pem\"\nclient = \"client.pem\"\n", quick()).await.unwrap_err();
+    assert!(e.contains("unable to read key"), "{e}");
+}
+
+#[tokio::test]
+async fn docker_style_directories() {
+    let registry = start(Auth::Open, "", true).await;
+    let dir = tempfile::tempdir().unwrap();
+    let host = dir.path().join(registry.address());
+    std::fs::create_dir(&host).unwrap();
+    for (from, to) in [("ca.pem", "ca.crt"), ("client.pem", "client.cert"), ("client.key", "client.key")] {
+        std::fs::copy(fixture(from), host.join(to)).unwrap();
+    }
+    let options = ResolverOptions { hosts_dirs: HostDirs::parse(dir.path().to_str().unwrap()), ..quick() };
+    Resolver::new(options)
+        .repository(&format!("{}/a:1", registry.address()))
+        .unwrap()
+        .resolve()
+        .await
+        .unwrap();
+}
+
+#[tokio::test]
+async fn loopback_with_tls_needs_no_settings() {
+    let registry = start(Auth::Open, "", false).await;
+    let reference = format!("{}/a:1", registry.address());
+    Resolver::new(quick()).repository(&reference).unwrap().resolve().await.unwrap();
+    // Whoever insists on plain text gets it, and fails.
+    let options = ResolverOptions { default_scheme: Some(Scheme::Http), ..quick() };
+    assert!(Resolver::new(options).repository(&reference).unwrap().resolve().await.is_err());
+}
+
+#[tokio::test]
+async fn credentials_do_not_step_down_to_plain_text() {
+    let registry = start(Auth::Basic { user: "u", password: "p" }, "", false).await;
+    let plain = Faulty::start(Auth::Open).await;
+    plain.manifest("a", "1", media_type::OCI_MANIFEST, MANIFEST);
+    registry.fault(
+        "",
+        "/manifests/",
+        9,
+        Fault::Redirect(format!("http://{}/v2/a/manifests/1", plain.address())),
+    );
+    let options = with_login(&registry.address(), "u", "p");
+    let settings = "ca = \"ca.pem\"\n[header]\nx-secret = \"hunter2\"\n";
+    resolve(&registry, settings, options).await.unwrap();
+    assert!(registry.seen().iter().all(|s| s.header("x-secret") == "hunter2"));
+    assert!(
+        plain.seen().iter().all(|s| s.header("authorization").is_empty() && s.header("x-secret").is_empty())
+    );
+}
+
+#[tokio::test]
+async fn a_token_server_in_the_open_is_refused() {
+    let auth = Auth::Bearer { user: "u", password: "p", post: true, anonymous: true };
+    let registry = start(auth, "http://tokens.example.com/token", false).await;
+    let e =
+        resolve(&registry, "ca = \"ca.pem\"\n", with_login(&registry.address(), "u", "p")).await.unwrap_err();
+    assert!(e.contains("is not https while the registry is"), "{e}");
+}
