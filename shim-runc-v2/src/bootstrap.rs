@@ -151,9 +151,7 @@ pub(crate) fn answer(dialect: Dialect, address: &str) -> Result<Vec<u8>, Error> 
             result.version = 3;
             result.address = address.to_owned();
             result.protocol = "ttrpc".to_owned();
-            result
-                .write_to_bytes()
-                .map_err(|e| Error::internal("encode bootstrap result").with_source(e))
+            result.write_to_bytes().map_err(|e| Error::internal("encode bootstrap result").with_source(e))
         }
     }
 }

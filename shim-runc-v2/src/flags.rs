@@ -153,7 +153,10 @@ mod tests {
     #[test]
     fn as_the_daemons_call_it() {
         let f = of("-namespace k8s.io -address /run/containerd/containerd.sock -publish-binary /usr/bin/containerd -id abc -debug start").unwrap();
-        assert_eq!((f.namespace.as_str(), f.id.as_str(), f.verb.as_str(), f.debug), ("k8s.io", "abc", "start", true));
+        assert_eq!(
+            (f.namespace.as_str(), f.id.as_str(), f.verb.as_str(), f.debug),
+            ("k8s.io", "abc", "start", true)
+        );
         assert_eq!(f.publish_binary, "/usr/bin/containerd");
         let f = of("-namespace default -id a -bundle /b delete").unwrap();
         assert_eq!((f.bundle.as_str(), f.verb.as_str(), f.debug), ("/b", "delete", false));

@@ -1,1 +1,77 @@
-fn main() {}
+//! `containerd-shim-runc-v2`: owns the processes of its containers and outlives the daemon.
+//!
+//! A daemon runs `start` and `delete` and waits for them; `start` runs this program once more, without a
+//! verb, as the process that stays (`serve`). That one has a single thread, answers the Task service over
+//! ttrpc (`rpc`), drives the OCI runtime as a program (`runc`), moves stdio (`io`), collects every child
+//! in one place (`reaper`), writes each exit down before it tells anyone (`task::exit`), and tells the
+//! daemon in order, however long that is away (`events`).
+//!
+//! It must never: wait for a peer that may not come, hold a lock across a wait, or trust a pid that it
+//! has collected.
+#![forbid(unsafe_code)]
+#![warn(missing_docs)]
+
+mod bootstrap;
+mod bundle;
+mod cgroup;
+mod events;
+mod flags;
+mod io;
+mod logger;
+mod reaper;
+mod rpc;
+mod runc;
+mod serve;
+mod socket;
+mod spec;
+mod task;
+mod verb;
+
+use std::io::Write;
+use std::process::ExitCode;
+
+use base::Error;
+use flags::Flags;
+
+/// Name in messages, as the original's.
+const NAME: &str = "io.containerd.runc.v2";
+
+fn main() -> ExitCode {
+    let words = std::env::args_os().skip(1).map(|w| w.to_string_lossy().into_owned());
+    let done = flags::parse(words).and_then(|flags| run(&flags));
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(e) => {
+            let _ = write!(std::io::stderr(), "{NAME}: {}", base::error::wire_text(&e, &e));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(flags: &Flags) -> Result<(), Error> {
+    if flags.help {
+        return print(flags::USAGE);
+    }
+    if flags.version {
+        return print(concat!(
+            "containerd-shim-runc-v2:\n  Version:  ",
+            env!("CARGO_PKG_VERSION"),
+            "\n  Revision: \n  Language: Rust\n\n"
+        ));
+    }
+    if flags.info {
+        return verb::info::main();
+    }
+    if flags.namespace.is_empty() {
+        return Err(Error::unknown("shim namespace cannot be empty"));
+    }
+    match flags.verb.as_str() {
+        "start" => verb::start::main(flags),
+        "delete" => verb::delete::main(flags),
+        _ => serve::main(flags),
+    }
+}
+
+fn print(text: &str) -> Result<(), Error> {
+    std::io::stdout().write_all(text.as_bytes()).map_err(|e| Error::unknown("print").with_source(e))
+}

@@ -179,6 +179,7 @@ mod tests {
     }
 
     #[test]
+    #[allow(clippy::zombie_processes)] // the reaper waits
     fn real_children_are_told_apart() {
         // A process of its own: `collect` takes every child of this one.
         let reaper = Reaper::default();

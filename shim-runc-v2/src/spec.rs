@@ -51,7 +51,8 @@ impl Spec {
         if text.len() as u64 > MAX_SPEC {
             return Err(Error::invalid(format!("{} is larger than {MAX_SPEC} bytes", path.display())));
         }
-        serde_json::from_slice(&text).map_err(|e| Error::invalid(format!("parse {}", path.display())).with_source(e))
+        serde_json::from_slice(&text)
+            .map_err(|e| Error::invalid(format!("parse {}", path.display())).with_source(e))
     }
 
     /// The group that shares one shim; `id` when no annotation names one.
@@ -81,7 +82,8 @@ mod tests {
         assert_eq!(of("{}").group("me"), "me");
         assert_eq!(of(r#"{"annotations":null}"#).group("me"), "me");
         assert_eq!(of(r#"{"annotations":{"io.kubernetes.cri.sandbox-id":"pod"}}"#).group("me"), "pod");
-        let both = r#"{"annotations":{"io.kubernetes.cri.sandbox-id":"pod","io.containerd.runc.v2.group":"g"}}"#;
+        let both =
+            r#"{"annotations":{"io.kubernetes.cri.sandbox-id":"pod","io.containerd.runc.v2.group":"g"}}"#;
         assert_eq!(of(both).group("me"), "g");
     }
 

@@ -45,7 +45,12 @@ pub(crate) struct Fed {
 ///
 /// # Errors
 /// It cannot be started, or is not ready in time (it is killed then).
-pub(crate) async fn start(reaper: &Reaper, uri: &uri::Logger, id: &str, namespace: &str) -> Result<Fed, Error> {
+pub(crate) async fn start(
+    reaper: &Reaper,
+    uri: &uri::Logger,
+    id: &str,
+    namespace: &str,
+) -> Result<Fed, Error> {
     let failed = |what: &str, e: &dyn std::fmt::Display| Error::unknown(format!("{what}: {e}"));
     let pipe = || pipe_with(PipeFlags::CLOEXEC).map_err(|e| failed("failed to create logger pipes", &e));
     let ((out_r, stdout), (err_r, stderr), (ready_r, ready_w)) = (pipe()?, pipe()?, pipe()?);
@@ -58,7 +63,8 @@ pub(crate) async fn start(reaper: &Reaper, uri: &uri::Logger, id: &str, namespac
         .stdin(Stdio::null())
         .stdout(Stdio::null())
         .stderr(Stdio::null());
-    sys::spawn::pass_fds(&mut command, vec![out_r, err_r, ready_w]).map_err(|e| failed("failed to start binary process", &e))?;
+    sys::spawn::pass_fds(&mut command, vec![out_r, err_r, ready_w])
+        .map_err(|e| failed("failed to start binary process", &e))?;
     let child = command.spawn().map_err(|e| failed("failed to start binary process", &e))?;
     drop(command);
     let mut logger = Logger { pid: child.id(), exit: reaper.watch(child.id()) };
@@ -68,7 +74,9 @@ pub(crate) async fn start(reaper: &Reaper, uri: &uri::Logger, id: &str, namespac
     };
     let problem = match tokio::time::timeout(READY, ready).await {
         Ok(Ok(n)) if n > 0 || !uri.must_say_ready => return Ok(Fed { logger, stdout, stderr }),
-        Ok(Ok(_)) => "logging binary did not call ready (it may have crashed or exited prematurely)".to_owned(),
+        Ok(Ok(_)) => {
+            "logging binary did not call ready (it may have crashed or exited prematurely)".to_owned()
+        }
         Ok(Err(e)) => format!("failed to read from logging binary: {e}"),
         Err(_) => format!("logging binary was not ready within {} s", READY.as_secs()),
     };

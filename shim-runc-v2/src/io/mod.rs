@@ -8,6 +8,7 @@ pub(crate) mod console;
 pub(crate) mod logger;
 pub(crate) mod pump;
 pub(crate) mod uri;
+pub(crate) mod watch;
 
 use std::fs::{File, OpenOptions};
 use std::os::fd::OwnedFd;
@@ -18,14 +19,13 @@ use std::time::Duration;
 use base::Error;
 use rustix::fs::{Gid, Mode, OFlags, Uid};
 use rustix::pipe::{PipeFlags, pipe_with};
-use tokio::io::Interest;
-use tokio::io::unix::AsyncFd;
 use tokio::task::JoinHandle;
 
 use crate::reaper::Reaper;
 use pump::{Progress, Sink, pump};
 pub(crate) use uri::Stdio;
 use uri::{Target, plain};
+use watch::Watched;
 
 /// Draining output of a process that ended takes no longer than this, as in the original.
 const DRAIN: Duration = Duration::from_secs(10);
@@ -149,7 +149,7 @@ impl Prepared {
     pub(crate) fn run(mut self) -> Result<Running, Error> {
         let mut running = Running::new(self.logger.take());
         for (fd, sink) in self.outputs.drain(..) {
-            running.output(pump::source(fd).map_err(io_error)?, sink);
+            running.output(watch::readable(fd).map_err(io_error)?, sink);
         }
         if let Some(feed) = self.feed.take()
             && let Some(to) = feed.to
@@ -167,12 +167,14 @@ impl Prepared {
         // Pipes made for plain streams are not used: the terminal is the one source.
         let sink = self.outputs.drain(..).map(|(_, sink)| sink).next();
         drop(self.take_child_ends());
-        let master = Arc::new(AsyncFd::new(master).map_err(io_error)?);
+        let master = watch::both(master).map_err(io_error)?;
         let mut running = Running::new(self.logger.take());
         match sink {
             Some(sink) => running.output(master.clone(), sink),
             // Nobody wants it, but the process must not block on a full terminal.
-            None => running.output(master.clone(), Sink::File(Arc::new(append(Path::new("/dev/null"), false)?))),
+            None => {
+                running.output(master.clone(), Sink::File(Arc::new(append(Path::new("/dev/null"), false)?)))
+            }
         }
         if let Some(feed) = self.feed.take() {
             running.input(feed.fifo, feed.keep, master.clone())?;
@@ -187,7 +189,7 @@ pub(crate) struct Running {
     outputs: Vec<(JoinHandle<()>, Arc<Progress>)>,
     input: Option<JoinHandle<()>>,
     keep: Option<OwnedFd>,
-    terminal: Option<Arc<AsyncFd<OwnedFd>>>,
+    terminal: Option<Arc<Watched>>,
     logger: Option<logger::Logger>,
 }
 
@@ -196,13 +198,13 @@ impl Running {
         Running { outputs: Vec::new(), input: None, keep: None, terminal: None, logger }
     }
 
-    fn output(&mut self, source: Arc<AsyncFd<OwnedFd>>, sink: Sink) {
+    fn output(&mut self, source: Arc<Watched>, sink: Sink) {
         let progress = Arc::new(Progress::default());
         self.outputs.push((tokio::spawn(pump(source, sink, progress.clone())), progress));
     }
 
-    fn input(&mut self, fifo: OwnedFd, keep: OwnedFd, to: Arc<AsyncFd<OwnedFd>>) -> Result<(), Error> {
-        let source = pump::source(fifo).map_err(io_error)?;
+    fn input(&mut self, fifo: OwnedFd, keep: OwnedFd, to: Arc<Watched>) -> Result<(), Error> {
+        let source = watch::readable(fifo).map_err(io_error)?;
         self.input = Some(tokio::spawn(pump(source, Sink::Stream(to), Arc::default())));
         self.keep = Some(keep);
         Ok(())
@@ -229,11 +231,6 @@ impl Running {
             input.abort();
         }
         self.keep = None;
-    }
-
-    /// Whether all output was passed on and the streams are closed.
-    pub(crate) fn is_drained(&self) -> bool {
-        self.outputs.iter().all(|(task, _)| task.is_finished())
     }
 
     /// Waits until all output was passed on, within limits, and closes the streams.
@@ -285,8 +282,8 @@ fn io_error(e: std::io::Error) -> Error {
     Error::internal("watch stream").with_source(e)
 }
 
-fn writable(fd: OwnedFd) -> Result<Arc<AsyncFd<OwnedFd>>, Error> {
-    AsyncFd::with_interest(fd, Interest::WRITABLE).map(Arc::new).map_err(io_error)
+fn writable(fd: OwnedFd) -> Result<Arc<Watched>, Error> {
+    watch::writable(fd).map_err(io_error)
 }
 
 fn nonblocking(fd: OwnedFd) -> Result<OwnedFd, Error> {
@@ -327,13 +324,14 @@ fn sink_of(path: &str) -> Result<Sink, Error> {
     }
     let keep = open(path, OFlags::RDONLY | OFlags::NONBLOCK, "r/o fifo")?;
     let write = open(path, OFlags::WRONLY | OFlags::NONBLOCK, "w/o fifo")?;
-    let write = AsyncFd::with_interest(write, Interest::WRITABLE).map_err(io_error)?;
+    let write = watch::writable(write).map_err(io_error)?;
     Ok(Sink::Fifo { write, _keep: keep })
 }
 
 fn append(path: &Path, create: bool) -> Result<File, Error> {
     use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
-    let failed = |e: std::io::Error| Error::unknown(format!("containerd-shim: opening file {path:?} failed: {e}"));
+    let failed =
+        |e: std::io::Error| Error::unknown(format!("containerd-shim: opening file {path:?} failed: {e}"));
     if create && let Some(dir) = path.parent() {
         std::fs::DirBuilder::new().recursive(true).mode(0o755).create(dir).map_err(failed)?;
     }

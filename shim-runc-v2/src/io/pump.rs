@@ -10,9 +10,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use rustix::io::Errno;
-use tokio::io::Interest;
-use tokio::io::unix::AsyncFd;
 
+use crate::io::watch::Watched;
 use crate::logger;
 
 /// Read at once; lives on the stack and never across a wait.
@@ -42,19 +41,14 @@ pub(crate) enum Sink {
     /// A fifo that we also hold open for reading, so that a reader may come and go.
     Fifo {
         /// Our write end.
-        write: AsyncFd<OwnedFd>,
+        write: Arc<Watched>,
         /// Keeps the fifo readable; never read.
         _keep: OwnedFd,
     },
     /// A pipe or a terminal.
-    Stream(Arc<AsyncFd<OwnedFd>>),
+    Stream(Arc<Watched>),
     /// A file, appended to; two streams can share it.
     File(Arc<File>),
-}
-
-/// A source for [`pump`]. The descriptor must be non-blocking.
-pub(crate) fn source(fd: OwnedFd) -> std::io::Result<Arc<AsyncFd<OwnedFd>>> {
-    AsyncFd::with_interest(fd, Interest::READABLE).map(Arc::new)
 }
 
 enum Step {
@@ -69,7 +63,7 @@ enum Step {
 }
 
 /// Moves bytes until the source ends or the sink breaks. Cancel-safe but for bytes already read.
-pub(crate) async fn pump(source: Arc<AsyncFd<OwnedFd>>, sink: Sink, progress: Arc<Progress>) {
+pub(crate) async fn pump(source: Arc<Watched>, sink: Sink, progress: Arc<Progress>) {
     let mut lost = 0_u64;
     loop {
         let Ok(mut ready) = source.readable().await else { break };
@@ -138,7 +132,7 @@ fn write_now(fd: &OwnedFd, bytes: &[u8]) -> Result<usize, Errno> {
 async fn write_rest(sink: &Sink, mut rest: Vec<u8>, progress: &Progress) -> bool {
     let fd = match sink {
         Sink::Fifo { write, .. } => write,
-        Sink::Stream(stream) => &**stream,
+        Sink::Stream(stream) => stream,
         Sink::File(_) => return true,
     };
     while !rest.is_empty() {
@@ -160,6 +154,7 @@ async fn write_rest(sink: &Sink, mut rest: Vec<u8>, progress: &Progress) -> bool
 mod tests {
     #![allow(clippy::unwrap_used, clippy::expect_used)]
     use super::*;
+    use crate::io::watch;
     use rustix::pipe::{PipeFlags, pipe_with};
     use std::io::Read;
     use std::time::Duration;
@@ -196,8 +191,8 @@ mod tests {
             }
         });
         let progress = Arc::new(Progress::default());
-        let sink = Sink::Stream(Arc::new(AsyncFd::with_interest(nonblocking(to_w), Interest::WRITABLE).unwrap()));
-        pump(source(nonblocking(from_r)).unwrap(), sink, progress.clone()).await;
+        let sink = Sink::Stream(watch::writable(nonblocking(to_w)).unwrap());
+        pump(watch::readable(nonblocking(from_r)).unwrap(), sink, progress.clone()).await;
         writer.join().unwrap();
         let all = reader.join().unwrap();
         assert_eq!(all.len(), SIZE);
@@ -210,8 +205,8 @@ mod tests {
         let (from_r, from_w) = pipe();
         let (_to_r, to_w) = pipe();
         let progress = Arc::new(Progress::default());
-        let sink = Sink::Stream(Arc::new(AsyncFd::with_interest(nonblocking(to_w), Interest::WRITABLE).unwrap()));
-        let task = tokio::spawn(pump(source(nonblocking(from_r)).unwrap(), sink, progress.clone()));
+        let sink = Sink::Stream(watch::writable(nonblocking(to_w)).unwrap());
+        let task = tokio::spawn(pump(watch::readable(nonblocking(from_r)).unwrap(), sink, progress.clone()));
         let from_w = nonblocking(from_w);
         for _ in 0..100_000 {
             let _ = rustix::io::write(&from_w, &[7; 4096]);

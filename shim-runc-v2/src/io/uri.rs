@@ -57,7 +57,11 @@ pub(crate) fn target(stdio: &Stdio) -> Result<Target, Error> {
     match scheme {
         "fifo" => Ok(Target::Paths),
         "file" => Ok(Target::File(path)),
-        "binary" | "binary-v2" => Ok(Target::Logger(Logger { path, args: query_words(query)?, must_say_ready: scheme == "binary-v2" })),
+        "binary" | "binary-v2" => Ok(Target::Logger(Logger {
+            path,
+            args: query_words(query)?,
+            must_say_ready: scheme == "binary-v2",
+        })),
         other => Err(Error::unknown(format!("unknown STDIO scheme {other}"))),
     }
 }
@@ -116,10 +120,17 @@ mod tests {
         assert_eq!(plain("fifo:///a"), "/a");
         assert_eq!(of("file:///var/log/a%20b.log").unwrap(), Target::File("/var/log/a b.log".into()));
         let logger = |args: &[&str], strict| {
-            Target::Logger(Logger { path: "/bin/log".into(), args: args.iter().map(|a| (*a).to_owned()).collect(), must_say_ready: strict })
+            Target::Logger(Logger {
+                path: "/bin/log".into(),
+                args: args.iter().map(|a| (*a).to_owned()).collect(),
+                must_say_ready: strict,
+            })
         };
         assert_eq!(of("binary:///bin/log").unwrap(), logger(&[], false));
-        assert_eq!(of("binary-v2:///bin/log?a=b&c&a=d&e=f+g%3D").unwrap(), logger(&["a", "b", "c", "", "e", "f g="], true));
+        assert_eq!(
+            of("binary-v2:///bin/log?a=b&c&a=d&e=f+g%3D").unwrap(),
+            logger(&["a", "b", "c", "", "e", "f g="], true)
+        );
         assert_eq!(of("http://x").unwrap_err().to_string(), "unknown STDIO scheme http");
         for bad in ["file:///a%", "file:///a%zz", "binary:///a?b=%ff"] {
             assert!(of(bad).is_err(), "{bad}");

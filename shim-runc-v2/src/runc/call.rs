@@ -44,7 +44,7 @@ pub(crate) struct Call<'a> {
     /// It is killed when it takes longer.
     pub(crate) limit: Duration,
     /// It is killed when this is set off.
-    pub(crate) cancel: Option<&'a Cancel>,
+    pub(crate) cancel: Option<Cancel>,
 }
 
 /// Why a run failed.
@@ -136,9 +136,7 @@ impl Failed {
 pub(crate) async fn run(reaper: &Reaper, call: Call<'_>) -> Result<Vec<u8>, Failed> {
     let start = call.log.as_deref().map_or(0, log::end_of);
     let log = call.log.clone();
-    execute(reaper, call)
-        .await
-        .map_err(|failure| Failed { failure, logged: logged(log.as_deref(), start) })
+    execute(reaper, call).await.map_err(|failure| Failed { failure, logged: logged(log.as_deref(), start) })
 }
 
 fn logged(log: Option<&Path>, start: u64) -> Result<Option<String>, String> {
@@ -166,7 +164,7 @@ async fn execute(reaper: &Reaper, call: Call<'_>) -> Result<Vec<u8>, Failure> {
                 stopped = Some(Failure::TimedOut { binary: binary.clone(), limit: call.limit });
                 kill(pid);
             }
-            () = cancelled(call.cancel), if stopped.is_none() => {
+            () = cancelled(call.cancel.as_ref()), if stopped.is_none() => {
                 stopped = Some(Failure::Cancelled { binary: binary.clone() });
                 kill(pid);
             }
@@ -176,7 +174,9 @@ async fn execute(reaper: &Reaper, call: Call<'_>) -> Result<Vec<u8>, Failure> {
     match (stopped, status) {
         (Some(failure), _) => Err(failure),
         (None, 0) => Ok(text),
-        (None, status) => Err(Failure::Status { binary, status, output: log::clipped(&String::from_utf8_lossy(&text)) }),
+        (None, status) => {
+            Err(Failure::Status { binary, status, output: log::clipped(&String::from_utf8_lossy(&text)) })
+        }
     }
 }
 
@@ -254,7 +254,10 @@ mod tests {
     #[test]
     fn go_words_for_a_missing_runtime() {
         let missing = || std::io::Error::from(std::io::ErrorKind::NotFound);
-        assert_eq!(not_started("no-runc", &missing()), "exec: \"no-runc\": executable file not found in $PATH");
+        assert_eq!(
+            not_started("no-runc", &missing()),
+            "exec: \"no-runc\": executable file not found in $PATH"
+        );
         assert_eq!(not_started("/x/runc", &missing()), "fork/exec /x/runc: no such file or directory");
     }
 

@@ -70,7 +70,10 @@ mod tests {
             ("", None),
             ("{\"level\":\"info\",\"msg\":\"a\"}\n", None),
             ("{\"level\":\"error\",\"msg\":\" a \"}\n{\"level\":\"warning\",\"msg\":\"b\"}\n", Some("a")),
-            ("{\"level\":\"error\",\"msg\":\"a\"}\n{\"level\":\"error\",\"msg\":\"b\",\"time\":\"x\"}\n", Some("b")),
+            (
+                "{\"level\":\"error\",\"msg\":\"a\"}\n{\"level\":\"error\",\"msg\":\"b\",\"time\":\"x\"}\n",
+                Some("b"),
+            ),
             ("{\"level\":\"error\",\"msg\":\"a\"}\ngarbage \u{1}\n{\"level\":\"err", Some("a")),
             ("{\"level\":\"error\"}", Some("")),
             ("[1,2]\n7\n", None),
@@ -92,7 +95,11 @@ mod tests {
         assert_eq!(last_error(&path, offset).unwrap().unwrap(), "new");
         // A megabyte of garbage in front, a huge message behind.
         let huge = "x".repeat(20_000);
-        std::fs::write(&path, format!("{}\n{{\"level\":\"error\",\"msg\":\"{huge}\"}}\n", "?".repeat(1 << 20))).unwrap();
+        std::fs::write(
+            &path,
+            format!("{}\n{{\"level\":\"error\",\"msg\":\"{huge}\"}}\n", "?".repeat(1 << 20)),
+        )
+        .unwrap();
         assert_eq!(last_error(&path, 0).unwrap().unwrap().len(), MAX_MESSAGE);
         // A log that was cut since.
         std::fs::write(&path, "").unwrap();

@@ -11,8 +11,8 @@ use protos::shim::options::{CheckpointOptions, Options};
 
 use crate::reaper::Reaper;
 use crate::task::cancel::Cancel;
-pub(crate) use call::{Failed, Failure, Streams};
 use call::{Call, run};
+pub(crate) use call::{Failed, Failure, Streams};
 
 /// Runtime used when the options name none.
 pub(crate) const DEFAULT_BINARY: &str = "runc";
@@ -34,15 +34,15 @@ pub(crate) struct Runc {
 }
 
 /// What create, exec and restore have in common.
-pub(crate) struct Launch<'a> {
+pub(crate) struct Launch {
     /// The file that the new process's pid is written to.
-    pub(crate) pid_file: &'a Path,
+    pub(crate) pid_file: PathBuf,
     /// The socket on which a terminal's master is handed over.
-    pub(crate) console_socket: Option<&'a Path>,
+    pub(crate) console_socket: Option<PathBuf>,
     /// The container's streams.
     pub(crate) streams: Streams,
     /// Kills the run.
-    pub(crate) cancel: Option<&'a Cancel>,
+    pub(crate) cancel: Option<Cancel>,
     /// Time that the caller left us.
     pub(crate) limit: Duration,
 }
@@ -50,7 +50,8 @@ pub(crate) struct Launch<'a> {
 impl Runc {
     /// The runtime that `options` ask for.
     pub(crate) fn new(options: &Options, namespace: &str, bundle: &Path) -> Runc {
-        let or = |text: &str, default: &str| if text.is_empty() { default.to_owned() } else { text.to_owned() };
+        let or =
+            |text: &str, default: &str| if text.is_empty() { default.to_owned() } else { text.to_owned() };
         Runc {
             binary: or(&options.binary_name, DEFAULT_BINARY),
             root: Path::new(&or(&options.root, DEFAULT_ROOT)).join(namespace),
@@ -71,7 +72,14 @@ impl Runc {
 
     fn words(&self, log: &Path, verb: &str) -> Vec<String> {
         let text = |p: &Path| p.to_string_lossy().into_owned();
-        let mut words = vec!["--root".into(), text(&self.root), "--log".into(), text(log), "--log-format".into(), "json".into()];
+        let mut words = vec![
+            "--root".into(),
+            text(&self.root),
+            "--log".into(),
+            text(log),
+            "--log-format".into(),
+            "json".into(),
+        ];
         if self.systemd_cgroup {
             words.push("--systemd-cgroup".into());
         }
@@ -83,18 +91,32 @@ impl Runc {
         Call { binary: &self.binary, args, streams: Streams::Capture, log: Some(log), limit, cancel: None }
     }
 
-    async fn launch(&self, reaper: &Reaper, mut args: Vec<String>, log: PathBuf, launch: Launch<'_>, last: &[&str]) -> Result<(), Failed> {
+    async fn launch(
+        &self,
+        reaper: &Reaper,
+        mut args: Vec<String>,
+        log: PathBuf,
+        launch: Launch,
+        last: &[&str],
+    ) -> Result<(), Failed> {
         args.extend(["--pid-file".into(), launch.pid_file.to_string_lossy().into_owned()]);
-        if let Some(socket) = launch.console_socket {
+        if let Some(socket) = &launch.console_socket {
             args.extend(["--console-socket".into(), socket.to_string_lossy().into_owned()]);
         }
         args.extend(last.iter().map(|&w| w.into()));
-        let call = Call { streams: launch.streams, cancel: launch.cancel, ..self.call(args, log, launch.limit) };
+        let call =
+            Call { streams: launch.streams, cancel: launch.cancel, ..self.call(args, log, launch.limit) };
         run(reaper, call).await.map(drop)
     }
 
     /// `create`: the container exists afterwards, its init waits to be started.
-    pub(crate) async fn create(&self, reaper: &Reaper, id: &str, options: &Options, launch: Launch<'_>) -> Result<(), Failed> {
+    pub(crate) async fn create(
+        &self,
+        reaper: &Reaper,
+        id: &str,
+        options: &Options,
+        launch: Launch,
+    ) -> Result<(), Failed> {
         let log = self.main_log();
         let mut args = self.words(&log, "create");
         args.extend(["--bundle".into(), self.bundle.to_string_lossy().into_owned()]);
@@ -103,11 +125,29 @@ impl Runc {
     }
 
     /// `restore`: create and start from a checkpoint in `image`.
-    pub(crate) async fn restore(&self, reaper: &Reaper, id: &str, options: &Options, image: &str, work: &Path, launch: Launch<'_>) -> Result<(), Failed> {
+    pub(crate) async fn restore(
+        &self,
+        reaper: &Reaper,
+        id: &str,
+        options: &Options,
+        image: &str,
+        work: &Path,
+        launch: Launch,
+    ) -> Result<(), Failed> {
         let log = self.main_log();
         let mut args = self.words(&log, "restore");
-        args.extend(["--image-path".into(), image.to_owned(), "--work-path".into(), work.to_string_lossy().into_owned()]);
-        args.extend(["--bundle".into(), self.bundle.to_string_lossy().into_owned(), "--detach".into(), "--no-subreaper".into()]);
+        args.extend([
+            "--image-path".into(),
+            image.to_owned(),
+            "--work-path".into(),
+            work.to_string_lossy().into_owned(),
+        ]);
+        args.extend([
+            "--bundle".into(),
+            self.bundle.to_string_lossy().into_owned(),
+            "--detach".into(),
+            "--no-subreaper".into(),
+        ]);
         if options.no_pivot_root {
             args.push("--no-pivot".into());
         }
@@ -115,7 +155,14 @@ impl Runc {
     }
 
     /// `exec --detach` of the process that the file `process` describes. `tag` names this call's own log.
-    pub(crate) async fn exec(&self, reaper: &Reaper, id: &str, tag: &str, process: &Path, launch: Launch<'_>) -> Result<(), Failed> {
+    pub(crate) async fn exec(
+        &self,
+        reaper: &Reaper,
+        id: &str,
+        tag: &str,
+        process: &Path,
+        launch: Launch,
+    ) -> Result<(), Failed> {
         let log = self.side_log(&format!("exec.{tag}"));
         let mut args = self.words(&log, "exec");
         args.extend(["--process".into(), process.to_string_lossy().into_owned(), "--detach".into()]);
@@ -140,7 +187,13 @@ impl Runc {
     }
 
     /// `delete`.
-    pub(crate) async fn delete(&self, reaper: &Reaper, id: &str, force: bool, limit: Duration) -> Result<(), Failed> {
+    pub(crate) async fn delete(
+        &self,
+        reaper: &Reaper,
+        id: &str,
+        force: bool,
+        limit: Duration,
+    ) -> Result<(), Failed> {
         let flags: &[&str] = if force { &["--force"] } else { &[] };
         self.plain(reaper, "delete", &[flags, &[id]].concat(), limit).await
     }
@@ -162,7 +215,14 @@ impl Runc {
     }
 
     /// `checkpoint` into `image`.
-    pub(crate) async fn checkpoint(&self, reaper: &Reaper, id: &str, image: &str, work: &Path, options: &CheckpointOptions) -> Result<(), Failed> {
+    pub(crate) async fn checkpoint(
+        &self,
+        reaper: &Reaper,
+        id: &str,
+        image: &str,
+        work: &Path,
+        options: &CheckpointOptions,
+    ) -> Result<(), Failed> {
         let work = work.to_string_lossy();
         let mut args = vec!["--image-path", image, "--work-path", &work];
         let flags = [
@@ -186,8 +246,8 @@ impl Runc {
         let mut args = self.words(&log, "ps");
         args.extend(["--format", "json", id].map(String::from));
         let text = run(reaper, self.call(args, log, SHORT)).await.map_err(|f| Error::unknown(f.words()))?;
-        let pids: Option<Vec<u32>> =
-            serde_json::from_slice(&text).map_err(|e| Error::internal(format!("read process list of {id}")).with_source(e))?;
+        let pids: Option<Vec<u32>> = serde_json::from_slice(&text)
+            .map_err(|e| Error::internal(format!("read process list of {id}")).with_source(e))?;
         Ok(pids.unwrap_or_default())
     }
 

@@ -19,11 +19,6 @@ impl Cancel {
         self.0.send_replace(true);
     }
 
-    /// Whether it is set.
-    pub(crate) fn is_cancelled(&self) -> bool {
-        *self.0.borrow()
-    }
-
     /// Ends when it is set. Cancel-safe.
     pub(crate) async fn cancelled(&self) {
         // An error would mean that the sender is gone; we hold it.

@@ -130,7 +130,11 @@ mod tests {
     fn exec_table() {
         for phase in PHASES {
             assert_eq!(exec(phase, Start).is_ok(), phase == Created, "start in {phase:?}");
-            assert_eq!(exec(phase, Delete).is_ok(), matches!(phase, Created | Stopped), "delete in {phase:?}");
+            assert_eq!(
+                exec(phase, Delete).is_ok(),
+                matches!(phase, Created | Stopped),
+                "delete in {phase:?}"
+            );
         }
     }
 }

@@ -34,7 +34,13 @@ pub(crate) struct Record {
 impl Record {
     /// The record of an exit.
     pub(crate) fn new(exit: &Exit, oom: bool) -> Self {
-        Record { pid: exit.pid, code: exit.code, signal: exit.signal, exited_at: base::timestamp::to_rfc3339_nano(exit.at), oom }
+        Record {
+            pid: exit.pid,
+            code: exit.code,
+            signal: exit.signal,
+            exited_at: base::timestamp::to_rfc3339_nano(exit.at),
+            oom,
+        }
     }
 
     /// When it ended; the epoch when the text is no time.
