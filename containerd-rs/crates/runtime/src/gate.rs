@@ -37,7 +37,12 @@ impl Gate for EndsOnce {
             let entry = about(&event.container_id, if first { event.pid } else { 0 });
             entry.is_none_or(|entry| {
                 if first {
-                    entry.admit_exit(exit(&event))
+                    let exit = exit(&event);
+                    let news = entry.admit_exit(exit);
+                    if news {
+                        entry.bundle.write_told(&exit);
+                    }
+                    news
                 } else {
                     entry.admit_exec_exit(&event.id, event.pid)
                 }

@@ -1,6 +1,7 @@
 //! The handle that everyone else uses, and what its verbs share.
 
 use std::future::Future;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -104,6 +105,13 @@ impl Runtime {
     pub(crate) fn bundle(&self, namespace: &Namespace, id: &str) -> Bundle {
         let options = &self.shared.options;
         Bundle::locate(&options.root, &options.state, namespace, id)
+    }
+
+    /// Where the shim sandbox controller keeps the bundle of a sandbox that has no task of its own.
+    pub(crate) fn sandbox_bundle(&self, namespace: &Namespace, id: &str) -> Bundle {
+        let options = &self.shared.options;
+        let beside = |dir: &Path| dir.with_file_name("io.containerd.sandbox.controller.v1.shim");
+        Bundle::locate(&beside(&options.root), &beside(&options.state), namespace, id)
     }
 
     /// The task and its shim, waiting for the task's recovery if that is under way.

@@ -157,3 +157,43 @@ fn what_the_runtime_says_of_a_failed_create_reaches_the_caller() {
     daemon.finish("c1");
     world.assert_clean();
 }
+
+#[test]
+fn tasks_of_a_sandbox_share_its_shim_when_that_can() {
+    let world = World::new(GO_SHIM);
+    let mut daemon = world.daemon();
+    daemon.create(world.container("sandbox1", "busybox sleep 100")).unwrap();
+    daemon.start("sandbox1");
+    let outer = daemon.endpoint("sandbox1");
+    let mut inner = world.container("inner", "exit 3");
+    inner.sandbox_id = Some(base::SandboxId::new("sandbox1").unwrap());
+    daemon.create(inner).unwrap();
+    let endpoint = daemon.run(daemon.runtime.endpoint(&daemon.namespace, "inner")).unwrap();
+    // Shims that speak version 2 are run once more, and decide about grouping by themselves.
+    assert_eq!(endpoint.address == outer.address, outer.version >= 3);
+    daemon.start("inner");
+    assert_eq!(daemon.wait("inner").status, 3);
+    daemon.delete("inner").unwrap();
+    eventually("its bundle is gone", || (!world.bundle("inner").exists()).then_some(()));
+    assert_eq!(daemon.status("sandbox1").unwrap(), Status::Running, "its shim lives on");
+    assert_eq!(deletes(&daemon.events_until("/tasks/delete"))[0].container_id, "inner");
+    // A shim that dies takes all its tasks along, each with one exit.
+    let mut inner = world.container("second", "busybox sleep 100");
+    inner.sandbox_id = Some(base::SandboxId::new("sandbox1").unwrap());
+    daemon.create(inner).unwrap();
+    daemon.start("second");
+    if outer.version >= 3 {
+        daemon.events_until("/tasks/start");
+        signal(outer.shim_pid as i32, rustix::process::Signal::KILL);
+        let mut events = Vec::new();
+        eventually("both deletions", || {
+            events.extend(daemon.events());
+            (deletes(&events).len() == 2).then_some(())
+        });
+        assert_eq!(exits(&events).len(), 2);
+    } else {
+        daemon.finish("second");
+        daemon.finish("sandbox1");
+    }
+    world.assert_clean();
+}

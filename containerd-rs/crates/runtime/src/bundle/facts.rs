@@ -3,11 +3,13 @@
 use std::fs;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime};
 
 use super::Bundle;
 use super::create::write;
 use crate::binary::Answer;
 use crate::error::Error;
+use crate::model::Exit;
 
 const SHIM_PATH: &str = "shim-binary-path";
 const BOOTSTRAP: &str = "bootstrap.json";
@@ -15,6 +17,7 @@ const ADDRESS: &str = "address";
 const SANDBOX: &str = "sandbox";
 const INTENT: &str = ".intent";
 const INIT_PID: &str = "init.pid";
+const EXIT_TOLD: &str = ".exit-told";
 
 /// No fact is longer.
 const MAX_FACT: u64 = 64 << 10;
@@ -77,6 +80,25 @@ impl Bundle {
         Ok(Some(answer))
     }
 
+    /// Writes down what subscribers were told of the first process's end, for a restarted daemon.
+    pub(crate) fn write_told(&self, exit: &Exit) {
+        let since = |time: SystemTime| time.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+        let at = exit.exited_at.map_or(0, |time| since(time).as_nanos());
+        let text = format!("{} {} {at}\n", exit.pid, exit.status);
+        // Gone with the bundle when the task was deleted meanwhile; told once more is better than never told.
+        let _ = write(&self.file(EXIT_TOLD), 0o600, text.as_bytes());
+    }
+
+    /// What subscribers were told, before this daemon.
+    pub(crate) fn told(&self) -> Option<Exit> {
+        let text = self.read(EXIT_TOLD).ok()??;
+        let mut words = text.split_whitespace();
+        let (pid, status) = (words.next()?.parse().ok()?, words.next()?.parse().ok()?);
+        let nanos: u64 = words.next()?.parse().ok()?;
+        let exited_at = SystemTime::UNIX_EPOCH.checked_add(Duration::from_nanos(nanos)).filter(|_| nanos > 0);
+        Some(Exit { pid, status, exited_at })
+    }
+
     /// The first process's pid as the OCI runtime wrote it.
     pub(crate) fn init_pid(&self) -> Option<u32> {
         self.read(INIT_PID).ok()??.trim().parse().ok().filter(|pid| *pid > 1)
@@ -122,6 +144,13 @@ mod tests {
         );
         fs::write(bundle.file("init.pid"), "4711").unwrap();
         assert_eq!(bundle.init_pid(), Some(4711));
+        assert_eq!(bundle.told(), None);
+        let at = SystemTime::UNIX_EPOCH + Duration::new(1_700_000_000, 123_456_789);
+        for exited_at in [Some(at), None] {
+            let exit = Exit { pid: 42, status: 137, exited_at };
+            bundle.write_told(&exit);
+            assert_eq!(bundle.told(), Some(exit));
+        }
         fs::write(bundle.file("bootstrap.json"), "\u{1}\u{2}").unwrap();
         assert!(bundle.answer().is_err());
     }

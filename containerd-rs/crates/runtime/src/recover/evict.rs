@@ -20,7 +20,7 @@ impl Runtime {
     pub(super) async fn evict(&self, entry: &Arc<Entry>, shim: Arc<Shim>) {
         let deleted = self.empty(entry, &shim).await;
         let down = shut_down(self, entry, &shim).await;
-        if !(deleted && down) && shim.program.is_some() {
+        if !(deleted && down) {
             clean_up(self, entry).await;
         }
         take_away(self, entry).await;

@@ -10,6 +10,7 @@ use super::Outcome;
 use crate::binary::Answer;
 use crate::entry::{Entry, Phase};
 use crate::error::Error;
+use crate::model::{Exit, Status};
 use crate::rpc::CallError;
 use crate::runtime::Runtime;
 use crate::shim::{self, Shim};
@@ -25,8 +26,8 @@ pub(super) struct Known {
 
 /// What talking to it gave.
 pub(super) enum Met {
-    /// It answers, and its task is recorded.
-    Ours(Arc<Shim>, u32),
+    /// It answers, and its task is recorded; how that ended, if it did.
+    Ours { shim: Arc<Shim>, pid: u32, exit: Option<Exit> },
     /// It answers, and no one knows its task, or it has none.
     Nobodys(Arc<Shim>),
     /// No one listens there any more.
@@ -43,6 +44,9 @@ impl Runtime {
             tracing::info!(id = bundle.id, namespace = %bundle.namespace, "undoing a task that was not finished");
             self.undo_unfinished(entry).await;
             return Outcome::Removed;
+        }
+        if let Some(told) = bundle.told() {
+            entry.admit_exit(told);
         }
         let program = self.program_of(entry);
         let known = match self.known(entry, program.clone()) {
@@ -62,11 +66,15 @@ impl Runtime {
     /// Does what follows from a meeting that had a result.
     pub(super) async fn settle(&self, entry: &Arc<Entry>, met: Met, program: Option<PathBuf>) -> Outcome {
         match met {
-            Met::Ours(shim, pid) => {
+            Met::Ours { shim, pid, exit } => {
                 entry.set_pid(pid);
                 entry.set_shim(Some(shim.clone()));
                 entry.advance(|_| true, Phase::Live);
                 shim::watch(self, entry, &shim);
+                if let Some(exit) = exit {
+                    // It ended while no one listened: whoever subscribes now has not heard of it.
+                    shim::publish_exit(self, entry, exit);
+                }
                 Outcome::Adopted
             }
             Met::Nobodys(shim) => {
@@ -88,13 +96,9 @@ impl Runtime {
         Outcome::Dead
     }
 
-    /// The program that cleans up after the shim: the one it was started with, else the container's runtime's. None
-    /// for a task in a sandbox's shim.
+    /// The program that cleans up after the shim: the one it was started with, else the container's runtime's.
     fn program_of(&self, entry: &Entry) -> Option<PathBuf> {
         let bundle = &entry.bundle;
-        if bundle.sandbox().is_some() {
-            return None;
-        }
         let shared = &self.shared;
         let named = bundle.shim_path().map(|path| path.display().to_string());
         let name = named.or_else(|| shared.records.runtime_of(&bundle.namespace, &bundle.id).ok()?)?;
@@ -147,7 +151,7 @@ impl Runtime {
         let records = &self.shared.records;
         let container = records.runtime_of(&bundle.namespace, &bundle.id).map(|name| name.is_some());
         let sandbox = records.has_sandbox(&bundle.namespace, &bundle.id);
-        let ours = Met::Ours(shim.clone(), pid);
+        let ours = Met::Ours { shim: shim.clone(), pid, exit: None };
         match (container, sandbox) {
             (Ok(false), Ok(false)) => return Ok(Met::Nobodys(shim.clone())),
             (_, Ok(true)) => return Ok(ours),
@@ -156,7 +160,12 @@ impl Runtime {
             (Ok(true), Ok(false)) => {}
         }
         match self.ask_state(shim, &bundle.id, "").await {
-            Ok(state) => Ok(Met::Ours(shim.clone(), if state.pid == 0 { pid } else { state.pid })),
+            Ok(state) => {
+                let pid = if state.pid == 0 { pid } else { state.pid };
+                let exit = Exit { pid, status: state.exit_status, exited_at: state.exited_at };
+                let exit = (state.status == Status::Stopped).then_some(exit);
+                Ok(Met::Ours { shim: shim.clone(), pid, exit })
+            }
             Err(Error::Call(e)) if e.kind() == ErrorKind::NotFound => Ok(Met::Nobodys(shim.clone())),
             Err(Error::Call(e @ CallError::Timeout { .. })) => Err(e),
             Err(Error::TaskNotFound { .. }) => Err(CallError::Closed),

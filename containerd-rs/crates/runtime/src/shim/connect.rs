@@ -23,10 +23,11 @@ impl Shim {
         log: Arc<ShimLog>,
         limit: Duration,
     ) -> Result<Arc<Self>, Error> {
+        let joined = bundle.sandbox().is_some();
         let stream = dial(&answer.address, limit).await.map_err(Error::Dial)?;
         let conn = Conn::new(stream, bundle.namespace.as_str());
         let client = TaskClient::new(conn, answer.version);
-        Ok(Arc::new(Self { program, answer, client, process: OnceLock::new(), log }))
+        Ok(Arc::new(Self { program, joined, answer, client, process: OnceLock::new(), log }))
     }
 
     /// Returns when the shim says anything at all, however long that takes.
@@ -43,7 +44,7 @@ impl Shim {
     pub(crate) async fn introduce(&self, id: &str, options: &RuntimeOptions) -> Result<u32, CallError> {
         let request = ConnectRequest { id: id.to_owned(), ..ConnectRequest::default() };
         let response: ConnectResponse = self.client.call("Connect", &request, options.timeouts.load).await?;
-        if self.program.is_some()
+        if !self.joined
             && self.process.get().is_none()
             && let Some(process) = ShimProcess::open(response.shim_pid, &options.state)
         {

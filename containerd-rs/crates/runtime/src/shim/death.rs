@@ -113,7 +113,8 @@ pub(crate) async fn bury(runtime: &Runtime, entry: &Arc<Entry>, program: Option<
     let exit = settle(entry, told.ok());
     shared.table.remove(entry);
     entry.set_exit(exit);
-    publish(runtime, entry, exit);
+    publish_exit(runtime, entry, exit);
+    publish_delete(runtime, entry, exit);
 }
 
 /// The one truth about the exit: what subscribers know already, else what the shim's `delete` said.
@@ -153,26 +154,29 @@ async fn remove(entry: &Arc<Entry>, leftovers: Leftovers) {
     }
 }
 
-fn publish(runtime: &Runtime, entry: &Entry, exit: Exit) {
+/// Tells subscribers of the first process's end, unless they know.
+pub(crate) fn publish_exit(runtime: &Runtime, entry: &Entry, exit: Exit) {
     let id = &entry.bundle.id;
-    let exited_at = exit.exited_at.map(wire::timestamp);
-    let task_exit = TaskExit {
+    let event = TaskExit {
         container_id: id.clone(),
         id: id.clone(),
         pid: exit.pid,
         exit_status: exit.status,
-        exited_at: exited_at.clone().into(),
+        exited_at: exit.exited_at.map(wire::timestamp).into(),
         ..TaskExit::default()
     };
-    let task_delete = TaskDelete {
-        container_id: id.clone(),
+    send(runtime, entry, TASK_EXIT, pack(&event));
+}
+
+fn publish_delete(runtime: &Runtime, entry: &Entry, exit: Exit) {
+    let event = TaskDelete {
+        container_id: entry.bundle.id.clone(),
         pid: exit.pid,
         exit_status: exit.status,
-        exited_at: exited_at.into(),
+        exited_at: exit.exited_at.map(wire::timestamp).into(),
         ..TaskDelete::default()
     };
-    send(runtime, entry, TASK_EXIT, pack(&task_exit));
-    send(runtime, entry, TASK_DELETE, pack(&task_delete));
+    send(runtime, entry, TASK_DELETE, pack(&event));
 }
 
 fn send(runtime: &Runtime, entry: &Entry, topic: &str, event: Result<WireAny, protobuf::Error>) {

@@ -12,14 +12,16 @@ use crate::binary::Answer;
 use crate::rpc::TaskClient;
 use crate::shimlog::ShimLog;
 
-pub(crate) use death::{bury, watch};
+pub(crate) use death::{bury, publish_exit, watch};
 pub(crate) use leftovers::Leftovers;
 pub(crate) use process::{ShimProcess, kill_in_directory};
 
 /// One connection to the shim of one task. Replaced as a whole when the connection is made anew.
 pub(crate) struct Shim {
-    /// Runs `delete` when the shim is dead; `None`: the task lives in a sandbox's shim, which is not ours to clean.
+    /// Runs `delete` when the shim is dead; `None`: it cannot be found any more.
     pub(crate) program: Option<PathBuf>,
+    /// The task lives in its sandbox's shim, which is not this task's to end.
+    pub(crate) joined: bool,
     /// Where it listens.
     pub(crate) answer: Answer,
     /// Its Task service.

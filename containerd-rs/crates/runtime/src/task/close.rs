@@ -15,7 +15,7 @@ use crate::shim::{Leftovers, Shim, kill_in_directory};
 /// not asked. `false`: it did not end in time (and was killed if that was possible).
 pub(crate) async fn shut_down(runtime: &Runtime, entry: &Arc<Entry>, shim: &Arc<Shim>) -> bool {
     let conn = shim.client.conn();
-    if shim.program.is_none() {
+    if shim.joined {
         conn.close();
         return true;
     }

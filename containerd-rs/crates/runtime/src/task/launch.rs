@@ -30,9 +30,7 @@ impl Runtime {
             .await
             .map_err(|source| Error::CreateTask { source: Box::new(source) })?;
         entry.set_pid(pid);
-        if entry.bundle.has_intent() {
-            entry.bundle.clear_intent()?;
-        }
+        entry.bundle.clear_intent()?;
         if !entry.advance(|phase| *phase == Phase::Creating, Phase::Live) {
             return Err(Error::Abandoned { id: entry.bundle.id.clone() });
         }
@@ -44,10 +42,8 @@ impl Runtime {
     async fn start_shim(&self, entry: &Arc<Entry>, request: &CreateTask) -> Result<Arc<Shim>, Error> {
         let shared = &self.shared;
         let program = shared.resolver.resolve(runtime_name(request)).map_err(Error::Resolve)?;
-        let (dialect, made) = tokio::join!(
-            shared.dialects.of(&program),
-            self.make_bundle(entry, request, Some(program.clone()))
-        );
+        let (dialect, made) =
+            tokio::join!(shared.dialects.of(&program), self.make_bundle(entry, request, program.clone()));
         made?;
         let log = Arc::new(ShimLog::open(&entry.bundle.path, shared.log_sink.clone())?);
         let start = Start {
@@ -72,7 +68,7 @@ impl Runtime {
         &self,
         entry: &Arc<Entry>,
         request: &CreateTask,
-        program: Option<PathBuf>,
+        program: PathBuf,
     ) -> Result<(), Error> {
         let (entry, spec) = (entry.clone(), request.spec.clone());
         blocking("create bundle", move || {
@@ -82,10 +78,7 @@ impl Runtime {
                 bundle.remove()?;
             }
             bundle.create(spec.as_ref())?;
-            match program {
-                Some(program) => bundle.write_intent(&program),
-                None => Ok(()),
-            }
+            bundle.write_intent(&program)
         })
         .await
     }
@@ -103,9 +96,9 @@ impl Runtime {
         let answer = if request.task_api_address.is_empty() {
             let bundle = match self.shared.table.get(namespace, id) {
                 Some(entry) => entry.bundle.clone(),
-                None => return Err(refuse("can't find its shim".to_owned())),
+                None => self.sandbox_bundle(namespace, id),
             };
-            bundle.answer()?.ok_or_else(|| refuse("its bundle names no address".to_owned()))?
+            bundle.answer()?.ok_or_else(|| refuse("can't find its shim".to_owned()))?
         } else {
             let (protocol, address) = request.task_api_address.split_once('+').ok_or_else(|| {
                 refuse(
@@ -133,14 +126,15 @@ impl Runtime {
         request: &CreateTask,
         answer: Answer,
     ) -> Result<Arc<Shim>, Error> {
-        self.make_bundle(entry, request, None).await?;
+        let program = self.shared.resolver.resolve(runtime_name(request)).map_err(Error::Resolve)?;
+        self.make_bundle(entry, request, program.clone()).await?;
         let bundle = &entry.bundle;
         if let Some(sandbox) = &request.sandbox_id {
             bundle.write_sandbox(sandbox.as_str())?;
         }
         bundle.write_answer(&answer)?;
         let log = Arc::new(ShimLog::open(&bundle.path, self.shared.log_sink.clone())?);
-        Shim::connect(bundle, None, answer, log, self.shared.options.timeouts.load).await
+        Shim::connect(bundle, Some(program), answer, log, self.shared.options.timeouts.load).await
     }
 
     async fn create_in(
