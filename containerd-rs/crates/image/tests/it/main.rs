@@ -11,4 +11,5 @@ mod pull;
 mod push;
 mod resolve;
 mod tls;
+mod unpack;
 mod upload;

@@ -1,5 +1,7 @@
 //! Layers into snapshots, as they arrive.
 
+mod flight;
+
 use std::sync::Arc;
 
 use base::oci::{self, Manifest};
@@ -126,7 +128,8 @@ impl Unpack<'_> {
         Ok(0)
     }
 
-    /// One layer onto its parent: prepare, apply, compare the digest, commit.
+    /// One layer onto its parent: prepare, apply, compare the digest, commit. Labels are ours alone:
+    /// annotations of a layer could ask for id mappings and the like.
     async fn layer(
         &self,
         layer: &Descriptor,
@@ -136,6 +139,7 @@ impl Unpack<'_> {
     ) -> Result<()> {
         self.wait(layer).await?;
         let snapshots = &self.target.snapshots;
+        let _flight = flight::take(snapshots, &self.scope.namespace, chain_id).await;
         let key = format!("extract-{:016x} {chain_id}", rand::random::<u64>());
         let mut labels = Labels::from([
             (labels::snapshot::REF.to_owned(), chain_id.to_string()),
@@ -144,16 +148,17 @@ impl Unpack<'_> {
         if !parent.is_empty() {
             labels.insert(labels::snapshot::PARENT_CHAIN_ID.to_owned(), parent.to_owned());
         }
-        let mounts = match snapshots.prepare(self.scope, &key, parent, labels).await {
+        let mounts = match snapshots.prepare(self.scope, &key, parent, labels.clone()).await {
             Err(e) if base::Kinded::kind(&e) == ErrorKind::AlreadyExists => return Ok(()),
             mounts => mounts?,
         };
         let outcome = self.apply(layer, diff_id, &mounts).await;
+        // A committed snapshot does not inherit the labels of the active one.
+        let options = CommitOptions { labels, parent: String::new() };
         let committed = match outcome {
-            Ok(()) => snapshots
-                .commit(self.scope, chain_id.as_str(), &key, CommitOptions::default())
-                .await
-                .map_err(Error::from),
+            Ok(()) => {
+                snapshots.commit(self.scope, chain_id.as_str(), &key, options).await.map_err(Error::from)
+            }
             Err(e) => Err(e),
         };
         match committed {
