@@ -115,12 +115,16 @@ impl Mark {
         for meaning in told {
             match meaning {
                 Meaning::KeptBy(keeper) => self.kept_by(keeper, node.clone()),
-                Meaning::KeepsWhile(kept, test) => conditions.tests.push((node.clone(), kept, test)),
-                Meaning::UsedAt(used) => conditions.values.entry(node.clone()).or_default().push(used),
+                Meaning::KeepsWhile(kept, test) if matches!(node.kind, Kind::Content | Kind::Image) => {
+                    conditions.tests.push((node.clone(), kept, test));
+                }
+                Meaning::UsedAt(used) if node.kind == Kind::Snapshot => {
+                    conditions.values.entry(node.clone()).or_default().push(used);
+                }
                 Meaning::Root if matches!(node.kind, Kind::Content | Kind::Snapshot) => {
                     self.root(node.clone());
                 }
-                Meaning::Root | Meaning::Keeps(_) => {}
+                _ => {}
             }
         }
         // until it expires, a blob or snapshot with an expiry is a root
