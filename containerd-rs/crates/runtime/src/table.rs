@@ -73,19 +73,17 @@ impl Table {
         entry.advance(|_| true, Phase::Gone);
     }
 
-    /// The task that an event about `pid` is about: the present one, or one that is gone.
+    /// The task that an event about `pid` is about: the present one, or one that is gone. A pid tells generations of
+    /// the same id apart; 0 stands for "not known".
     pub(crate) fn subject(&self, namespace: &str, id: &str, pid: u32) -> Option<Arc<Entry>> {
         let state = self.lock();
-        let matches = |entry: &Arc<Entry>| entry.pid() == pid || entry.pid() == 0 || pid == 0;
-        if let Some(entry) = state.tasks.get(namespace).and_then(|tasks| tasks.get(id))
-            && matches(entry)
-        {
-            return Some(entry.clone());
+        let present = state.tasks.get(namespace).and_then(|tasks| tasks.get(id));
+        if present.is_some_and(|entry| pid != 0 && entry.pid() == pid) {
+            return present.cloned();
         }
-        let gone = state.departed.iter().rev();
-        gone.filter(|e| e.bundle.namespace.as_str() == namespace && e.bundle.id == id)
-            .find(|e| e.pid() == pid && pid != 0)
-            .cloned()
+        let same = |e: &&Arc<Entry>| e.bundle.id == id && e.bundle.namespace.as_str() == namespace;
+        let gone = state.departed.iter().rev().filter(same).find(|e| pid != 0 && e.pid() == pid);
+        gone.or(present.filter(|entry| pid == 0 || entry.pid() == 0)).cloned()
     }
 
     /// Whether a task other than `entry` is served at the same address.
@@ -93,5 +91,42 @@ impl Table {
         self.list(None).iter().any(|other| {
             !Arc::ptr_eq(other, entry) && other.shim().is_some_and(|shim| shim.answer.address == address)
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::expect_used)]
+    use super::*;
+    use std::path::Path;
+
+    #[test]
+    fn a_late_event_is_about_the_task_of_its_pid() {
+        let table = Table::default();
+        let ns = Namespace::new("n").unwrap();
+        let reserve = |phase| {
+            let bundle = Bundle::locate(Path::new("/r"), Path::new("/s"), &ns, "c");
+            table.reserve(bundle, phase)
+        };
+        let first = reserve(Phase::Live).ok().unwrap();
+        first.set_pid(10);
+        assert!(reserve(Phase::Creating).is_err());
+        table.remove(&first);
+        assert_eq!(first.phase(), Phase::Gone);
+        let second = reserve(Phase::Creating).ok().unwrap();
+        let about = |pid| table.subject("n", "c", pid).unwrap();
+        // Its pid is not known yet: only what is certainly about the first is.
+        assert!(Arc::ptr_eq(&about(10), &first));
+        assert!(Arc::ptr_eq(&about(11), &second));
+        second.set_pid(11);
+        assert!(Arc::ptr_eq(&about(10), &first));
+        assert!(Arc::ptr_eq(&about(0), &second));
+        assert!(table.subject("n", "c", 12).is_none());
+        assert!(table.subject("m", "c", 10).is_none());
+        for _ in 0..REMEMBERED {
+            table.remove(&table.get(&ns, "c").unwrap());
+            reserve(Phase::Live).ok().unwrap();
+        }
+        assert!(!table.subject("n", "c", 10).is_some_and(|e| Arc::ptr_eq(&e, &first)), "forgotten in time");
     }
 }

@@ -40,3 +40,39 @@ fn steps_of_a_run() {
     }
     world.assert_clean();
 }
+
+#[test]
+#[ignore = "a measurement, not a check"]
+fn restart_over_fifty() {
+    let world = World::new(GO_SHIM);
+    let first = world.daemon();
+    let begin = Instant::now();
+    let creates: Vec<_> = (0..50)
+        .map(|n| {
+            let (runtime, ns) = (first.runtime.clone(), first.namespace.clone());
+            let task = world.container(&format!("c{n}"), "busybox sleep 1000");
+            first.spawn(async move {
+                let id = task.container_id.clone();
+                runtime.create(&ns, task).await.unwrap();
+                runtime.start(&ns, &id, "").await.unwrap();
+            })
+        })
+        .collect();
+    for create in creates {
+        first.run(create).unwrap();
+    }
+    println!("50 parallel creates and starts {:?}", begin.elapsed());
+    drop(first);
+    let second = world.daemon();
+    let begin = Instant::now();
+    let recovery = second.run(second.runtime.recover()).unwrap();
+    println!("recover returned {:?}", begin.elapsed());
+    let listed = second.run(second.runtime.list(&second.namespace));
+    assert!(listed.len() == 50 && listed.iter().all(|s| s.status == runtime::Status::Running));
+    println!("all listed {:?}", begin.elapsed());
+    assert_eq!(second.run(recovery).unwrap().adopted, 50);
+    for n in 0..50 {
+        second.finish(&format!("c{n}"));
+    }
+    world.assert_clean();
+}

@@ -1,6 +1,7 @@
 //! The loop: every so often, all namespaces, all containers with the label.
 
-use std::sync::Arc;
+use std::collections::HashSet;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -12,6 +13,7 @@ use tokio::task::AbortHandle;
 
 use super::STATUS_LABEL;
 use super::decide::{Decision, Seen, decide};
+use crate::model::Status;
 use crate::runtime::Runtime;
 
 /// Containers that are changed at the same time.
@@ -35,6 +37,8 @@ pub(super) struct Shared {
     pub(super) runtime: Runtime,
     pub(super) meta: Metadata,
     pub(super) rootfs: Arc<dyn RootFs>,
+    /// Tasks that were created and not started when last looked at: their client may be just about to.
+    fresh: Mutex<HashSet<(Namespace, String)>>,
 }
 
 impl Monitor {
@@ -42,7 +46,7 @@ impl Monitor {
     /// [`Runtime::recover`](crate::Runtime::recover) has returned.
     pub fn start(runtime: Runtime, meta: Metadata, interval: Duration, rootfs: Arc<dyn RootFs>) -> Self {
         let interval = if interval.is_zero() { DEFAULT_INTERVAL } else { interval };
-        let shared = Arc::new(Shared { runtime, meta, rootfs });
+        let shared = Arc::new(Shared { runtime, meta, rootfs, fresh: Mutex::default() });
         let task = tokio::spawn(async move {
             loop {
                 shared.reconcile().await;
@@ -103,6 +107,7 @@ impl Shared {
 
     async fn look(&self, namespace: &Namespace, id: &str) -> Seen {
         match self.runtime.state(namespace, id, "").await {
+            Ok(state) if self.is_fresh(namespace, id, state.status) => Seen::Silence,
             Ok(state) => Seen::Task(state.status, state.exit_status),
             Err(error) if error.kind() == ErrorKind::NotFound => Seen::Nothing,
             Err(error) => {
@@ -110,5 +115,16 @@ impl Shared {
                 Seen::Silence
             }
         }
+    }
+
+    /// Whether the task is created but not started, and was not seen so the last time.
+    fn is_fresh(&self, namespace: &Namespace, id: &str, status: Status) -> bool {
+        let mut fresh = self.fresh.lock().unwrap_or_else(PoisonError::into_inner);
+        let key = (namespace.clone(), id.to_owned());
+        if status == Status::Created && !fresh.contains(&key) {
+            return fresh.insert(key);
+        }
+        fresh.remove(&key);
+        false
     }
 }

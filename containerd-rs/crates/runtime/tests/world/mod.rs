@@ -149,7 +149,7 @@ impl World {
         format!(
             r#"{{"ociVersion":"1.0.2","process":{{"user":{{"uid":0,"gid":0}},"args":["/bin/sh","-c",{script}],
             "env":["PATH=/bin"],"cwd":"/"}},"root":{{"path":"rootfs"}},"hostname":"c",
-            "mounts":[{{"destination":"/proc","type":"proc","source":"proc"}}],
+            "mounts":[{{"destination":"/proc","type":"proc","source":"proc"}},{{"destination":"/dev","type":"tmpfs","source":"tmpfs"}}],
             "linux":{{"cgroupsPath":"/{ns}/{id}","namespaces":[{{"type":"pid"}},{{"type":"mount"}},{{"type":"ipc"}},{{"type":"uts"}}]}}}}"#,
             ns = self.namespace
         )
@@ -222,6 +222,7 @@ impl Drop for World {
                 .arg(id)
                 .output();
         }
+        let _ = fs::remove_dir_all(&runc);
         let _ = sys::mount::unmount_recursive(self.dir.path(), sys::mount::UnmountFlags::DETACH);
     }
 }
