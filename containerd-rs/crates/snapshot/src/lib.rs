@@ -23,6 +23,8 @@ mod namespaced;
 pub mod native;
 pub mod overlay;
 mod snapshotter;
+pub mod walking;
+pub mod worker;
 
 pub use differ::{ApplyOptions, CompareOptions, Differ, Progress};
 pub use error::{Error, Result};

@@ -13,7 +13,7 @@ use base::labels::snapshot as label;
 use base::{ErrorKind, Kinded, Labels, Mount, Namespace, Scope};
 use snapshot::overlay::{Overlay, OverlayOptions};
 use snapshot::{CommitOptions, Info, Kind, Result, Snapshots, Snapshotter, Usage};
-use store::{Metadata, MetadataOptions};
+use store::{Gc, LocalContent, Metadata, MetadataOptions};
 
 /// One namespace of the layer, as a snapshotter.
 struct InNamespace {
@@ -333,9 +333,15 @@ async fn pruning_takes_what_no_record_names() {
     backend.prepare("orphan-a", parent, Labels::new()).await.unwrap();
     backend.commit("orphan", "orphan-a", CommitOptions::default()).await.unwrap();
     backend.prepare("orphan-b", "orphan", Labels::new()).await.unwrap();
-    let live = || meta.snapshots("overlayfs").live_keys();
-    assert_eq!(sn.prune_backend(live).await.unwrap(), 3);
-    sn.cleanup().await.unwrap();
+    // Held by labels, as a client would.
+    for key in ["c", "kept"] {
+        let mut info = sn.stat(&ns, key).await.unwrap();
+        info.labels = Labels::from([(base::labels::gc::ROOT.into(), "1".into())]);
+        sn.update(&ns, info, &[]).await.unwrap();
+    }
+    let gc = Gc::new(meta.clone(), LocalContent::open(&root.path().join("content"), meta.clone()).unwrap());
+    gc.register_snapshotter("overlayfs", Arc::new(sn.clone()));
+    gc.run().await.unwrap();
     assert_eq!(keys(&backend).await, kept);
     let directories = std::fs::read_dir(root.path().join("overlayfs/snapshots")).unwrap().count();
     assert_eq!(directories, 2);

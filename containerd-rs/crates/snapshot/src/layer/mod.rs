@@ -12,6 +12,7 @@ mod apply;
 mod attributes;
 mod entry;
 mod error;
+mod make;
 mod name;
 mod node;
 mod pax;
@@ -23,6 +24,7 @@ mod whiteout;
 
 pub use apply::{Applied, Limits, Rules, Target, apply};
 pub use error::LayerError;
+pub(crate) use make::{Trees, write_difference};
 pub(crate) use remove::remove_all as remove_tree;
 pub use whiteout::Hiding;
 

@@ -1,36 +1,50 @@
 //! Takes out of the backend what no record names.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 
+use async_trait::async_trait;
 use base::filter::FilterSet;
 use base::{ErrorKind, Kinded};
+use store::{LiveKeys, SnapshotBackend};
 
 use super::Snapshots;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::info::Info;
 
+#[async_trait]
+impl SnapshotBackend for Snapshots {
+    async fn prune(&self, live: &LiveKeys) -> store::Result<usize> {
+        self.remove_unnamed(live).await.map_err(into_store)
+    }
+
+    async fn cleanup(&self) -> store::Result<()> {
+        self.backend.cleanup().await.map_err(into_store)
+    }
+}
+
 impl Snapshots {
-    /// Removes every backend snapshot that is not in what `live` answers, children before parents;
-    /// tells how many went. `live` is asked after the backend has been listed.
-    pub async fn prune_backend(
-        &self,
-        live: impl FnOnce() -> store::Result<HashSet<String>> + Send,
-    ) -> Result<usize> {
+    async fn remove_unnamed(&self, live: &LiveKeys) -> Result<usize> {
         let found = self.backend.walk(&FilterSet::all()).await?;
-        let live = live()?;
+        // Asked after the listing: what came meanwhile is not in it.
+        let live = live.current()?;
         let mut removed = 0;
         for name in deepest_first(&found).into_iter().filter(|name| !live.contains(*name)) {
             match self.backend.remove(name).await {
                 Ok(()) => removed += 1,
                 // One that is still needed must not keep the others.
                 Err(e) if matches!(e.kind(), ErrorKind::FailedPrecondition | ErrorKind::NotFound) => {
-                    tracing::warn!(snapshotter = %self.name, key = name, error = %base::chain(&e), "failed to remove snapshot");
+                    let error = base::chain(&e);
+                    tracing::warn!(snapshotter = %self.name, key = name, error, "failed to remove snapshot");
                 }
                 Err(e) => return Err(e),
             }
         }
         Ok(removed)
     }
+}
+
+fn into_store(e: Error) -> store::Error {
+    store::Error::Refused { kind: e.kind(), message: base::chain(&e) }
 }
 
 /// Names, every child before its parent.

@@ -19,6 +19,7 @@ use crate::error::{Error, Result, blocking};
 use crate::info::{CommitOptions, Info, Kind, ONLY_REMAP_IDS, REBASE, REMAP_IDS, Usage};
 use crate::snapshotter::Snapshotter;
 
+pub(crate) use support::in_user_namespace;
 pub use support::{Unsupported, supported};
 
 /// Settings, as in the config table of the plugin.
