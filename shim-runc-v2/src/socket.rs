@@ -57,22 +57,19 @@ pub(crate) fn bind(path: &Path) -> Result<Bound, Error> {
         |e: std::io::Error| Error::unknown(format!("create new shim socket: {}: {e}", path.display()));
     let dir = path.parent().unwrap_or(Path::new("/"));
     std::fs::DirBuilder::new().recursive(true).mode(0o700).create(dir).map_err(failed)?;
-    // Two starts that find the same dead socket must not unlink each other's new one.
-    let lock = std::fs::File::open(dir).map_err(failed)?;
-    rustix::fs::flock(&lock, rustix::fs::FlockOperation::LockExclusive).map_err(|e| failed(e.into()))?;
-    let state = sys::sock::state(path).map_err(|e| Error::unknown(base::chain(&e)))?;
-    if state == SocketState::Live {
-        return Ok(Bound::Taken);
+    match sys::sock::listen(path, ListenOptions::default()) {
+        Ok(listener) => Ok(Bound::New(listener)),
+        Err(sys::Error::Exists(_)) if matches!(sys::sock::state(path), Ok(SocketState::Live)) => {
+            Ok(Bound::Taken)
+        }
+        Err(e) => Err(Error::unknown("create new shim socket").with_source(e)),
     }
-    let listener = sys::sock::listen(path, ListenOptions::default())
-        .map_err(|e| Error::unknown(format!("create new shim socket: {}", base::chain(&e))))?;
-    Ok(Bound::New(listener))
 }
 
 /// Removes a socket file that nobody listens on.
 pub(crate) fn remove_dead(path: &Path) {
     let Some(lock) = path.parent().and_then(|dir| std::fs::File::open(dir).ok()) else { return };
-    if rustix::fs::flock(&lock, rustix::fs::FlockOperation::LockExclusive).is_ok()
+    if rustix::fs::flock(&lock, rustix::fs::FlockOperation::NonBlockingLockExclusive).is_ok()
         && matches!(sys::sock::state(path), Ok(SocketState::Dead))
     {
         let _ = std::fs::remove_file(path);

@@ -16,7 +16,7 @@ use crate::cgroup::Cgroup;
 use crate::io::{self, Owner, Stdio};
 use crate::logger::warning;
 use crate::reaper::Exit;
-use crate::runc::{LONG, Runc, SHORT};
+use crate::runc::{LONG, Runc};
 use crate::spec::Spec;
 use crate::task::cancel::Cancel;
 use crate::task::container::{Container, Made};
@@ -24,6 +24,9 @@ use crate::task::decide::Phase;
 use crate::task::launch::{Broken, Plan, launch};
 use crate::task::process::Proc;
 use crate::task::{Entry, Tasks};
+
+/// Time for the runtime to remove what it made before it was stopped.
+const UNMAKE: Duration = Duration::from_secs(10);
 
 /// An init's pid, and its end.
 type Born = (u32, oneshot::Receiver<Exit>);
@@ -163,7 +166,7 @@ impl Tasks {
                 Status { .. } | Spawn { .. } => false,
             },
         };
-        if left && let Err(e) = made.runc.delete(self.reaper(), &made.id, true, SHORT).await {
+        if left && let Err(e) = made.runc.delete(self.reaper(), &made.id, true, UNMAKE).await {
             warning!("removing half-made container {}: {}", made.id, e.words());
         }
     }

@@ -152,6 +152,26 @@ impl Place {
     }
 }
 
+impl Drop for Place {
+    /// After a test that failed: nothing of it stays. (After one that passed there is nothing.)
+    fn drop(&mut self) {
+        let ours = self.dir.path().to_string_lossy().into_owned();
+        for entry in std::fs::read_dir("/proc").unwrap().flatten() {
+            let Ok(pid) = entry.file_name().to_string_lossy().parse::<u32>() else { continue };
+            let words = std::fs::read(entry.path().join("cmdline")).unwrap_or_default();
+            if pid != std::process::id() && String::from_utf8_lossy(&words).contains(&ours) {
+                let _ = sys::pidfd::Pidfd::open(pid).and_then(|p| p.send_signal(9));
+            }
+        }
+        for entry in std::fs::read_dir(self.dir.path()).unwrap().flatten() {
+            if entry.path().join("options.json").exists() {
+                let id = entry.file_name().to_string_lossy().into_owned();
+                let _ = self.command(&Bundle { id, dir: entry.path() }, "delete").output();
+            }
+        }
+    }
+}
+
 /// A bundle on disk.
 pub struct Bundle {
     pub id: String,
@@ -207,6 +227,14 @@ impl Bundle {
         format!("{}-{}", parent.trim_start_matches('.'), self.id)
     }
 
+    /// Runtime options: a runtime, whose state is this place's own.
+    pub fn options(&self, binary: &str) -> Any {
+        let mut options = Options::new();
+        options.binary_name = binary.to_owned();
+        options.root = self.dir.parent().unwrap().join("runc").to_string_lossy().into_owned();
+        protos::shim::any::pack(&options).unwrap()
+    }
+
     pub fn fifo(&self, name: &str) -> PathBuf {
         let path = self.dir.join(name);
         rustix::fs::mkfifoat(rustix::fs::CWD, &path, rustix::fs::Mode::from_raw_mode(0o700)).unwrap();
@@ -217,6 +245,7 @@ impl Bundle {
         let mut request = CreateTaskRequest::new();
         request.id = self.id.clone();
         request.bundle = self.dir.to_string_lossy().into_owned();
+        request.options = Some(self.options("")).into();
         request
     }
 }
@@ -337,12 +366,6 @@ pub fn collect(path: &Path) -> std::thread::JoinHandle<Vec<u8>> {
         File::open(path).unwrap().read_to_end(&mut all).unwrap();
         all
     })
-}
-
-pub fn runc_options(binary: &str) -> Any {
-    let mut options = Options::new();
-    options.binary_name = binary.to_owned();
-    protos::shim::any::pack(&options).unwrap()
 }
 
 pub fn signal(pid: u32, signal: i32) {
