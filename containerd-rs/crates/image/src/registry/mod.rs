@@ -12,6 +12,7 @@ mod error;
 mod fetch;
 mod hosts;
 mod location;
+mod proxy;
 mod request;
 mod resolve;
 mod resolver;
@@ -23,6 +24,7 @@ pub use credentials::{Credential, CredentialRequest, Credentials, StaticCredenti
 pub use error::{Attempt, Failure, RegistryError};
 pub use fetch::BlobStream;
 pub use hosts::{Capabilities, HostConfig, HostDirs, HostsFileError, Scheme, is_localhost, parse_hosts_file};
+pub use proxy::Proxies;
 pub use resolve::Resolved;
 pub use resolver::{MAX_MANIFEST_SIZE, Repository, Resolver, ResolverOptions, Timeouts};
 pub use upload::{BodySource, Pushed};

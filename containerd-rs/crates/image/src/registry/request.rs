@@ -187,7 +187,7 @@ impl Host {
     ) -> Result<Host, RegistryError> {
         let https = config.scheme == Scheme::Https && !config.http_fallback;
         Ok(Host {
-            transport: Transport::new(&config, shared.timeouts.connect)?,
+            transport: Transport::new(&config, shared.timeouts.connect, shared.proxies.clone())?,
             authorizer: Authorizer::new(&config.host, https, reference, shared.clone()),
             registry: registry.to_owned(),
             plain: AtomicBool::new(false),

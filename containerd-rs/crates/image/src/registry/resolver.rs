@@ -10,6 +10,7 @@ use http::{HeaderMap, HeaderValue};
 use super::credentials::{Credentials, StaticCredentials};
 use super::error::RegistryError;
 use super::hosts::{self, Capabilities, HostConfig, HostDirs, Scheme};
+use super::proxy::Proxies;
 use super::request::Host;
 
 /// The largest manifest or index that is taken from a registry, in bytes. The original's number.
@@ -51,6 +52,8 @@ pub struct ResolverOptions {
     pub user_agent: String,
     /// Bounds of the waits.
     pub timeouts: Timeouts,
+    /// Proxies on the way to registries.
+    pub proxies: Proxies,
 }
 
 impl Default for ResolverOptions {
@@ -62,6 +65,7 @@ impl Default for ResolverOptions {
             headers: HeaderMap::new(),
             user_agent: concat!("containerd/", env!("CARGO_PKG_VERSION")).to_owned(),
             timeouts: Timeouts::default(),
+            proxies: Proxies::from_env(),
         }
     }
 }
@@ -76,6 +80,7 @@ pub(crate) struct Shared {
     pub(crate) accept: Option<HeaderValue>,
     pub(crate) user_agent: HeaderValue,
     pub(crate) timeouts: Timeouts,
+    pub(crate) proxies: Proxies,
 }
 
 impl Shared {
@@ -87,6 +92,7 @@ impl Shared {
             accept: None,
             user_agent: self.user_agent.clone(),
             timeouts: self.timeouts,
+            proxies: self.proxies.clone(),
         }
     }
 }
@@ -107,9 +113,9 @@ impl Resolver {
         let accept = headers.remove(http::header::ACCEPT);
         let user_agent = HeaderValue::from_str(&options.user_agent)
             .unwrap_or_else(|_| HeaderValue::from_static(concat!("containerd/", env!("CARGO_PKG_VERSION"))));
-        let (credentials, timeouts) = (options.credentials, options.timeouts);
+        let (credentials, timeouts, proxies) = (options.credentials, options.timeouts, options.proxies);
         Resolver {
-            shared: Arc::new(Shared { credentials, headers, accept, user_agent, timeouts }),
+            shared: Arc::new(Shared { credentials, headers, accept, user_agent, timeouts, proxies }),
             dirs: options.hosts_dirs,
             default_scheme: options.default_scheme,
             known: Arc::default(),

@@ -5,7 +5,7 @@ use std::io;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{Request, Response, Uri};
+use http::{Request, Response, Uri, header};
 use http_body_util::combinators::UnsyncBoxBody;
 use hyper::body::Incoming;
 use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
@@ -15,6 +15,7 @@ use hyper_util::rt::{TokioExecutor, TokioTimer};
 
 use super::error::RegistryError;
 use super::hosts::{HostConfig, port_of};
+use super::proxy::{Connector, Proxies};
 use super::tls;
 
 /// A request body.
@@ -23,12 +24,17 @@ pub(crate) type Body = UnsyncBoxBody<Bytes, io::Error>;
 /// The connections to one host and to whatever it redirects to.
 #[derive(Clone)]
 pub(crate) struct Transport {
-    client: Client<HttpsConnector<HttpConnector>, Body>,
+    client: Client<HttpsConnector<Connector>, Body>,
+    proxies: Proxies,
 }
 
 impl Transport {
     /// `connect`: the longest TCP connect, unless the host sets its own.
-    pub(crate) fn new(host: &HostConfig, connect: Duration) -> Result<Transport, RegistryError> {
+    pub(crate) fn new(
+        host: &HostConfig,
+        connect: Duration,
+        proxies: Proxies,
+    ) -> Result<Transport, RegistryError> {
         let mut tcp = HttpConnector::new();
         tcp.enforce_http(false);
         tcp.set_connect_timeout(Some(host.dial_timeout.unwrap_or(connect)));
@@ -39,19 +45,22 @@ impl Transport {
             .with_tls_config(tls::client_config(host)?)
             .https_or_http()
             .enable_http1()
-            .wrap_connector(tcp);
+            .wrap_connector(Connector::new(tcp, proxies.clone()));
         let client = Client::builder(TokioExecutor::new())
             .pool_timer(TokioTimer::new())
             .pool_idle_timeout(Duration::from_secs(30))
             .pool_max_idle_per_host(4)
             .build(connector);
-        Ok(Transport { client })
+        Ok(Transport { client, proxies })
     }
 
     pub(crate) async fn send(
         &self,
-        request: Request<Body>,
+        mut request: Request<Body>,
     ) -> Result<Response<Incoming>, hyper_util::client::legacy::Error> {
+        if let Some(value) = self.proxies.authorization(request.uri()) {
+            request.headers_mut().insert(header::PROXY_AUTHORIZATION, value);
+        }
         self.client.request(request).await
     }
 }

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use base::oci::media_type;
-use image::registry::{HostDirs, Resolver, ResolverOptions, Scheme};
+use image::registry::{HostDirs, Proxies, Resolver, ResolverOptions, Scheme};
 use rustls::server::WebPkiClientVerifier;
 use rustls::{RootCertStore, ServerConfig};
 use rustls_pki_types::pem::PemObject;
@@ -166,4 +166,66 @@ async fn a_token_server_in_the_open_is_refused() {
     let e =
         resolve(&registry, "ca = \"ca.pem\"\n", with_login(&registry.address(), "u", "p")).await.unwrap_err();
     assert!(e.contains("is not https while the registry is"), "{e}");
+}
+
+/// A proxy that leads every tunnel to `target`; gives its address and what it was asked.
+async fn tunnels(target: String) -> (String, Arc<std::sync::Mutex<Vec<String>>>) {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap().to_string();
+    let asked = Arc::new(std::sync::Mutex::new(Vec::new()));
+    let told = asked.clone();
+    tokio::spawn(async move {
+        loop {
+            let (mut client, _) = listener.accept().await.unwrap();
+            let (target, told) = (target.clone(), told.clone());
+            tokio::spawn(async move {
+                let mut head = Vec::new();
+                while !head.ends_with(b"\r\n\r\n") {
+                    head.push(client.read_u8().await.unwrap());
+                }
+                told.lock().unwrap().push(String::from_utf8(head).unwrap());
+                let mut server = TcpStream::connect(target).await.unwrap();
+                client.write_all(b"HTTP/1.1 200 go on\r\n\r\n").await.unwrap();
+                let _ = tokio::io::copy_bidirectional(&mut client, &mut server).await;
+            });
+        }
+    });
+    (address, asked)
+}
+
+#[tokio::test]
+async fn through_a_proxy() {
+    let registry = start(Auth::Open, "", false).await;
+    let (proxy, asked) = tunnels(registry.address()).await;
+    let dir = tempfile::tempdir().unwrap();
+    std::fs::create_dir(dir.path().join("reg.test")).unwrap();
+    std::fs::write(
+        dir.path().join("reg.test/hosts.toml"),
+        "server = \"https://reg.test\"\nskip_verify = true\n",
+    )
+    .unwrap();
+    let options = ResolverOptions {
+        hosts_dirs: HostDirs::parse(dir.path().to_str().unwrap()),
+        proxies: Proxies::new("", &format!("http://me:word@{proxy}"), ""),
+        ..quick()
+    };
+    Resolver::new(options).repository("reg.test/a:1").unwrap().resolve().await.unwrap();
+    let head = asked.lock().unwrap()[0].clone();
+    assert!(head.starts_with("CONNECT reg.test:443 HTTP/1.1\r\n"), "{head}");
+    assert!(head.to_lowercase().contains("proxy-authorization: basic "), "{head}");
+    assert!(registry.seen().iter().all(|s| s.header("proxy-authorization").is_empty()));
+
+    // Plain text: the proxy gets the whole URL and its own login.
+    let plain = Faulty::start(Auth::Open).await;
+    plain.manifest("a", "1", media_type::OCI_MANIFEST, MANIFEST);
+    let options = ResolverOptions {
+        default_scheme: Some(Scheme::Http),
+        proxies: Proxies::new(&format!("http://me:word@{}", plain.address()), "", ""),
+        ..quick()
+    };
+    Resolver::new(options).repository("reg.test/a:1").unwrap().resolve().await.unwrap();
+    let seen = &plain.seen()[0];
+    assert!(seen.uri.starts_with("http://reg.test/v2/a/manifests/1"), "{}", seen.uri);
+    assert!(seen.header("proxy-authorization").starts_with("Basic "));
 }
