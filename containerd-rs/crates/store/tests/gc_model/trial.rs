@@ -1,205 +1,19 @@
-//! Random histories against a naive model: nothing that can be reached is ever lost, and after two
-//! runs nothing that cannot be reached is left.
-#![allow(clippy::unwrap_used, clippy::expect_used)]
-
-mod fixture;
+//! One history on the real store and on the model.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use base::filter::FilterSet;
 use base::{Digest, LeaseId, Scope};
-use fixture::*;
-use proptest::prelude::*;
 use store::{ContentStore, Resource};
 
-/// Objects are small numbers; blob 3 has the bytes "3".
-type Id = u8;
-const IDS: Id = 6;
+use crate::fixture::*;
+use crate::model::*;
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-enum Thing {
-    Blob(Id),
-    Snapshot(Id),
-    Image(Id),
-    Container(Id),
-    Sandbox(Id),
-}
-
-#[derive(Clone, Debug)]
-enum Label {
-    Keeps(Thing),
-    KeptBy(Thing),
-    Root,
-    /// Keeps the snapshot while it was used lately.
-    WhileUsed(Id),
-    UsedLately,
-    UsedLongAgo,
-    ExpiresSoon,
-    Expired,
-}
-
-#[derive(Clone, Debug)]
-enum Step {
-    Lease {
-        id: Id,
-        flat: bool,
-        expired: bool,
-    },
-    Blob {
-        id: Id,
-        labels: Vec<Label>,
-        lease: Option<Id>,
-    },
-    Snapshot {
-        id: Id,
-        parent: Option<Id>,
-        labels: Vec<Label>,
-        lease: Option<Id>,
-    },
-    Image {
-        id: Id,
-        target: Id,
-        labels: Vec<Label>,
-        lease: Option<Id>,
-    },
-    Container {
-        id: Id,
-        snapshot: Option<Id>,
-        labels: Vec<Label>,
-    },
-    Sandbox {
-        id: Id,
-        labels: Vec<Label>,
-    },
-    Relabel {
-        thing: Thing,
-        labels: Vec<Label>,
-    },
-    Hold {
-        lease: Id,
-        thing: Thing,
-    },
-    Release {
-        lease: Id,
-        thing: Thing,
-    },
-    DeleteLease(Id),
-    Delete(Thing),
-    Collect,
-    /// Collects while the other steps happen.
-    Beside(Vec<Step>),
-}
-
-#[derive(Clone, Debug, Default)]
-struct Object {
-    labels: Vec<Label>,
-    /// Image: target; snapshot: parent; container: snapshot.
-    points: Option<Thing>,
-}
-
-#[derive(Clone, Debug)]
-struct ModelLease {
-    flat: bool,
-    expired: bool,
-    holds: BTreeSet<Thing>,
-}
-
-#[derive(Clone, Debug, Default)]
-struct Model {
-    objects: BTreeMap<Thing, Object>,
-    leases: BTreeMap<Id, ModelLease>,
-}
-
-impl Model {
-    fn has(&self, thing: Thing, wanted: fn(&Label) -> bool) -> bool {
-        self.objects.get(&thing).is_some_and(|o| o.labels.iter().any(wanted))
-    }
-
-    fn is_root(&self, thing: Thing) -> bool {
-        match thing {
-            Thing::Container(_) | Thing::Sandbox(_) => true,
-            Thing::Image(_) => !self.has(thing, |l| matches!(l, Label::Expired)),
-            Thing::Blob(_) | Thing::Snapshot(_) => {
-                self.has(thing, |l| matches!(l, Label::Root | Label::ExpiresSoon))
-            }
-        }
-    }
-
-    /// Whether the one keeps the other directly; flat: without labels. A name that leases hold or
-    /// labels refer to keeps what is tied to it, even while there is nothing of that name.
-    fn keeps(&self, one: Thing, other: Thing, flat: bool) -> bool {
-        let object = self.objects.get(&one);
-        if object.is_some_and(|o| o.points == Some(other)) {
-            return true;
-        }
-        if flat {
-            return false;
-        }
-        let by_label = object.into_iter().flat_map(|o| &o.labels).any(|l| match l {
-            Label::Keeps(kept) => *kept == other,
-            Label::WhileUsed(id) => {
-                matches!(one, Thing::Blob(_) | Thing::Image(_))
-                    && Thing::Snapshot(*id) == other
-                    && self.has(other, |l| matches!(l, Label::UsedLately))
-            }
-            _ => false,
-        });
-        // sandboxes are not collected and take no part in back references
-        let back = !matches!(one, Thing::Sandbox(_))
-            && self.objects.get(&other).is_some_and(|o| {
-                o.labels.iter().any(|l| matches!(l, Label::KeptBy(keeper) if *keeper == one))
-            });
-        by_label || back
-    }
-
-    /// Everything that must stay, found the slow way.
-    fn reachable(&self) -> BTreeSet<Thing> {
-        // with true: reached with labels counting
-        let mut reached: BTreeSet<(Thing, bool)> =
-            self.objects.keys().filter(|t| self.is_root(**t)).map(|t| (*t, true)).collect();
-        for lease in self.leases.values().filter(|l| !l.expired) {
-            reached.extend(lease.holds.iter().map(|t| (*t, !lease.flat)));
-        }
-        loop {
-            let mut more = reached.clone();
-            for (one, full) in &reached {
-                for other in everything() {
-                    if self.keeps(*one, other, !full) {
-                        more.insert((other, *full));
-                    }
-                }
-            }
-            if more == reached {
-                return reached
-                    .into_iter()
-                    .map(|(t, _)| t)
-                    .filter(|t| self.objects.contains_key(t))
-                    .collect();
-            }
-            reached = more;
-        }
-    }
-
-    /// What a run leaves.
-    fn collect(&mut self) {
-        let keep = self.reachable();
-        self.objects.retain(|t, _| keep.contains(t));
-        self.leases.retain(|_, l| !l.expired);
-    }
-}
-
-/// All things that there could be.
-fn everything() -> impl Iterator<Item = Thing> {
-    (0..IDS).flat_map(|id| {
-        [Thing::Blob(id), Thing::Snapshot(id), Thing::Image(id), Thing::Container(id), Thing::Sandbox(id)]
-    })
-}
-
-fn digest(id: Id) -> Digest {
+pub fn digest(id: Id) -> Digest {
     Digest::sha256(id.to_string())
 }
 
-fn name(thing: Thing) -> String {
+pub fn name(thing: Thing) -> String {
     match thing {
         Thing::Blob(id) => digest(id).to_string(),
         Thing::Snapshot(id) | Thing::Image(id) | Thing::Container(id) | Thing::Sandbox(id) => {
@@ -208,7 +22,7 @@ fn name(thing: Thing) -> String {
     }
 }
 
-fn kind(thing: Thing) -> &'static str {
+pub fn kind(thing: Thing) -> &'static str {
     match thing {
         Thing::Blob(_) => "content",
         Thing::Snapshot(_) => "snapshot.sn",
@@ -218,13 +32,13 @@ fn kind(thing: Thing) -> &'static str {
     }
 }
 
-fn hours(h: i64) -> String {
+pub fn hours(h: i64) -> String {
     let now = std::time::SystemTime::now();
     let by = std::time::Duration::from_secs(3600 * h.unsigned_abs());
     base::timestamp::to_rfc3339_nano(if h < 0 { now - by } else { now + by })
 }
 
-fn real_labels(labels: &[Label]) -> Vec<(String, String)> {
+pub fn real_labels(labels: &[Label]) -> Vec<(String, String)> {
     let one = |(i, label): (usize, &Label)| match label {
         // names after a slash, as all kinds take them
         Label::Keeps(t) => (format!("containerd.io/gc.ref.{}/{i}", kind(*t)), name(*t)),
@@ -242,7 +56,7 @@ fn real_labels(labels: &[Label]) -> Vec<(String, String)> {
     labels.iter().enumerate().map(one).collect()
 }
 
-fn resource(thing: Thing) -> Option<Resource> {
+pub fn resource(thing: Thing) -> Option<Resource> {
     let kind = match thing {
         Thing::Blob(_) => "content",
         Thing::Snapshot(_) => "snapshots/sn",
@@ -253,10 +67,10 @@ fn resource(thing: Thing) -> Option<Resource> {
 }
 
 /// One run of a history on the real store and on the model.
-struct Trial {
-    store: std::sync::Arc<Store>,
-    scope: Scope,
-    model: Model,
+pub struct Trial {
+    pub store: std::sync::Arc<Store>,
+    pub scope: Scope,
+    pub model: Model,
 }
 
 impl Trial {
@@ -279,7 +93,7 @@ impl Trial {
         }
     }
 
-    async fn step(&mut self, step: &Step) {
+    pub async fn step(&mut self, step: &Step) {
         let (store, ns) = (self.store.clone(), self.scope.namespace.clone());
         match step {
             Step::Lease { id, flat, expired } => {
@@ -485,7 +299,7 @@ impl Trial {
 
     /// Runs a collection beside each step. Whatever the model reaches afterwards must be there; what
     /// else was removed is taken from the model, as the step may have come before or after the run.
-    async fn beside(&mut self, steps: &[Step]) {
+    pub async fn beside(&mut self, steps: &[Step]) {
         self.step(&Step::Collect).await;
         for step in steps {
             if !self.is_certain(step) {
@@ -547,95 +361,4 @@ async fn with(labels: &[Label], make: impl AsyncFnOnce(&[(&str, &str)])) {
     let labels = real_labels(labels);
     let labels: Vec<_> = labels.iter().map(|(k, v)| (k.as_str(), v.as_str())).collect();
     make(&labels).await;
-}
-
-fn thing() -> impl Strategy<Value = Thing> {
-    let id = 0..IDS;
-    prop_oneof![
-        3 => id.clone().prop_map(Thing::Blob),
-        3 => id.clone().prop_map(Thing::Snapshot),
-        2 => id.clone().prop_map(Thing::Image),
-        1 => id.clone().prop_map(Thing::Container),
-        1 => id.prop_map(Thing::Sandbox),
-    ]
-}
-
-fn label() -> impl Strategy<Value = Label> {
-    let collectable = || {
-        thing().prop_filter("can be referred to", |t| {
-            matches!(t, Thing::Blob(_) | Thing::Snapshot(_) | Thing::Image(_))
-        })
-    };
-    prop_oneof![
-        6 => collectable().prop_map(Label::Keeps),
-        3 => thing().prop_filter("can keep", |t| !matches!(t, Thing::Sandbox(_))).prop_map(Label::KeptBy),
-        1 => Just(Label::Root),
-        1 => (0..IDS).prop_map(Label::WhileUsed),
-        1 => Just(Label::UsedLately),
-        1 => Just(Label::UsedLongAgo),
-        1 => Just(Label::ExpiresSoon),
-        2 => Just(Label::Expired),
-    ]
-}
-
-fn label_list() -> impl Strategy<Value = Vec<Label>> {
-    // one key, one value: at most one expiry
-    proptest::collection::vec(label(), 0..4).prop_map(|mut labels| {
-        let mut seen = false;
-        labels.retain(|l| {
-            let expiry = matches!(l, Label::ExpiresSoon | Label::Expired);
-            let keep = !(expiry && seen);
-            seen |= expiry;
-            keep
-        });
-        labels
-    })
-}
-
-fn step() -> impl Strategy<Value = Step> {
-    let lease = || proptest::option::of(0..3u8);
-    prop_oneof![
-        2 => (0..3u8, any::<bool>(), prop::bool::weighted(0.2)).prop_map(|(id, flat, expired)| Step::Lease { id, flat, expired }),
-        5 => (0..IDS, label_list(), lease()).prop_map(|(id, labels, lease)| Step::Blob { id, labels, lease }),
-        5 => (0..IDS, proptest::option::of(0..IDS), label_list(), lease())
-            .prop_map(|(id, parent, labels, lease)| Step::Snapshot { id, parent, labels, lease }),
-        4 => (0..IDS, 0..IDS, label_list(), lease()).prop_map(|(id, target, labels, lease)| Step::Image { id, target, labels, lease }),
-        2 => (0..IDS, proptest::option::of(0..IDS), label_list()).prop_map(|(id, snapshot, labels)| Step::Container { id, snapshot, labels }),
-        1 => (0..IDS, label_list()).prop_map(|(id, labels)| Step::Sandbox { id, labels }),
-        3 => (thing(), label_list()).prop_map(|(thing, labels)| Step::Relabel { thing, labels }),
-        3 => (0..3u8, thing()).prop_map(|(lease, thing)| Step::Hold { lease, thing }),
-        1 => (0..3u8, thing()).prop_map(|(lease, thing)| Step::Release { lease, thing }),
-        1 => (0..3u8).prop_map(Step::DeleteLease),
-        3 => thing().prop_map(Step::Delete),
-        3 => Just(Step::Collect),
-    ]
-}
-
-fn history() -> impl Strategy<Value = Vec<Step>> {
-    let beside = proptest::collection::vec(step(), 1..6).prop_map(Step::Beside);
-    proptest::collection::vec(prop_oneof![12 => step(), 1 => beside], 1..60)
-}
-
-proptest! {
-    #![proptest_config(ProptestConfig {
-        cases: 64,
-        max_shrink_iters: 400,
-        failure_persistence: None,
-        ..ProptestConfig::default()
-    })]
-    #[test]
-    fn histories(steps in history()) {
-        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
-        runtime.block_on(async {
-            let store = std::sync::Arc::new(Store::new());
-            let mut trial = Trial { store, scope: scope("a"), model: Model::default() };
-            for step in &steps {
-                match step {
-                    Step::Beside(steps) => trial.beside(steps).await,
-                    step => trial.step(step).await,
-                }
-            }
-            trial.step(&Step::Collect).await;
-        });
-    }
 }
