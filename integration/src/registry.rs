@@ -1,0 +1,164 @@
+//! Debian's `docker-registry` on a free loopback port, and a small blocking client that fills it.
+
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{TcpListener, TcpStream};
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+use anyhow::{Context, bail, ensure};
+
+use crate::image::{Blob, Image};
+
+/// A running registry; stopped when dropped.
+pub struct Registry {
+    child: Child,
+    address: String,
+}
+
+/// A loopback port that was free a moment ago.
+pub fn free_port() -> anyhow::Result<u16> {
+    Ok(TcpListener::bind("127.0.0.1:0")?.local_addr()?.port())
+}
+
+impl Registry {
+    /// Start one on a free port, with its data below `dir`.
+    pub fn start(dir: &Path) -> anyhow::Result<Self> {
+        Self::start_on(dir, free_port()?)
+    }
+
+    /// Start one on `port`, with its data below `dir`.
+    pub fn start_on(dir: &Path, port: u16) -> anyhow::Result<Self> {
+        let address = format!("127.0.0.1:{port}");
+        let data = dir.join("registry");
+        std::fs::create_dir_all(&data)?;
+        let config = dir.join("registry.yml");
+        std::fs::write(
+            &config,
+            format!(
+                "version: 0.1\nlog: {{level: error, accesslog: {{disabled: true}}}}\nstorage:\n  filesystem: \
+                 {{rootdirectory: {}}}\n  delete: {{enabled: true}}\nhttp: {{addr: \"{address}\"}}\n",
+                data.display()
+            ),
+        )?;
+        let child = Command::new(crate::program::installed("docker-registry"))
+            .arg("serve")
+            .arg(&config)
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .context("start docker-registry")?;
+        let registry = Self { child, address };
+        crate::eventually("the registry to answer", || {
+            let answer = request(&registry.address, "GET", "/v2/", &[], b"").ok()?;
+            (answer.status == 200).then_some(())
+        });
+        Ok(registry)
+    }
+
+    /// `127.0.0.1:<port>`.
+    pub fn address(&self) -> &str {
+        &self.address
+    }
+
+    /// Push `image` as `<name>:<tag>`; gives the full reference.
+    pub fn push(&self, image: &Image, name: &str, tag: &str) -> anyhow::Result<String> {
+        push(&self.address, image, name, tag)
+    }
+
+    /// The process id.
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+}
+
+impl Drop for Registry {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// Push `image` to the plain-http registry at `address`.
+pub fn push(address: &str, image: &Image, name: &str, tag: &str) -> anyhow::Result<String> {
+    for blob in image.layers.iter().chain([&image.config]) {
+        push_blob(address, name, blob)?;
+    }
+    let path = format!("/v2/{name}/manifests/{tag}");
+    let answer = request(
+        address,
+        "PUT",
+        &path,
+        &[("Content-Type", image.manifest.media_type)],
+        &image.manifest.bytes,
+    )?;
+    ensure!(answer.status == 201, "manifest: HTTP {}", answer.status);
+    Ok(format!("{address}/{name}:{tag}"))
+}
+
+fn push_blob(address: &str, name: &str, blob: &Blob) -> anyhow::Result<()> {
+    let head = request(address, "HEAD", &format!("/v2/{name}/blobs/{}", blob.digest), &[], b"")?;
+    if head.status == 200 {
+        return Ok(());
+    }
+    let start = request(address, "POST", &format!("/v2/{name}/blobs/uploads/"), &[], b"")?;
+    ensure!(start.status == 202, "start upload: HTTP {}", start.status);
+    let location = start.location.context("no Location")?;
+    let path = location.trim_start_matches(&format!("http://{address}")).to_owned();
+    let joint = if path.contains('?') { '&' } else { '?' };
+    let put = request(
+        address,
+        "PUT",
+        &format!("{path}{joint}digest={}", blob.digest.replace(':', "%3A")),
+        &[("Content-Type", "application/octet-stream")],
+        &blob.bytes,
+    )?;
+    ensure!(put.status == 201, "upload: HTTP {}", put.status);
+    Ok(())
+}
+
+/// The parts of an HTTP answer that a push looks at.
+pub struct Answer {
+    pub status: u16,
+    pub location: Option<String>,
+}
+
+/// One HTTP/1.1 request on a connection of its own.
+pub fn request(
+    address: &str,
+    method: &str,
+    path: &str,
+    headers: &[(&str, &str)],
+    body: &[u8],
+) -> anyhow::Result<Answer> {
+    let mut stream = TcpStream::connect(address)?;
+    stream.set_read_timeout(Some(Duration::from_secs(60)))?;
+    let mut head = format!("{method} {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n");
+    for (k, v) in headers {
+        head.push_str(&format!("{k}: {v}\r\n"));
+    }
+    head.push_str(&format!("Content-Length: {}\r\n\r\n", body.len()));
+    stream.write_all(head.as_bytes())?;
+    stream.write_all(body)?;
+    let mut reader = BufReader::new(stream);
+    let mut line = String::new();
+    reader.read_line(&mut line)?;
+    let Some(status) = line.split_whitespace().nth(1).and_then(|s| s.parse().ok()) else {
+        bail!("not an HTTP answer: {line:?}");
+    };
+    let mut location = None;
+    loop {
+        line.clear();
+        if reader.read_line(&mut line)? == 0 || line == "\r\n" {
+            break;
+        }
+        if let Some((key, value)) = line.split_once(':')
+            && key.eq_ignore_ascii_case("location")
+        {
+            location = Some(value.trim().to_owned());
+        }
+    }
+    std::io::copy(&mut reader.take(1 << 20), &mut std::io::sink())?;
+    Ok(Answer { status, location })
+}
