@@ -1,6 +1,85 @@
-//! containerd's gRPC and ttrpc API over the parts of the daemon: one file per service.
+//! containerd's gRPC and ttrpc API over the parts: one file per service.
 //!
-//! Must not: hold state of its own, decide policy, or let a wire type through to a part.
+//! * [`parts::Parts`] is what the daemon hands in; [`routes`] and [`ttrpc`] are what it gets to serve.
+//! * `convert.rs` holds every conversion between wire messages and our own types, `status.rs` the one table of codes,
+//!   `request.rs` what comes in metadata.
+//!
+//! Must not: hold state of its own (but for the table of open streams), decide policy, or let a wire type through to a
+//! part. Tasks spawned: one per call that changes something, so that a client that goes does not leave it half-done; one
+//! per content write stream; two per stream of the streaming service; one per transfer.
 #![forbid(unsafe_code)]
 
+mod checkpoint;
+mod containers;
+mod content;
+mod content_write;
+mod convert;
+mod diff;
+mod events;
+mod images;
+mod introspection;
+mod leases;
+mod namespaces;
+pub mod parts;
 pub mod plugins;
+mod request;
+mod snapshots;
+mod status;
+pub mod streams;
+mod tasks;
+mod transfer;
+mod version;
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use protos::api;
+use protos::shim::events_service;
+use tonic::service::Routes;
+
+pub use crate::events::event_field;
+pub use parts::Parts;
+
+/// Limits of one gRPC message, in bytes.
+#[derive(Debug, Clone, Copy)]
+pub struct Limits {
+    pub receive: usize,
+    pub send: usize,
+}
+
+/// Every gRPC service of the daemon.
+pub fn routes(parts: Arc<Parts>, limits: Limits) -> Routes {
+    let mut routes = Routes::default();
+    macro_rules! add {
+        ($($server:path => $service:path),* $(,)?) => {
+            $(routes = routes.add_service(
+                <$server>::new($service(Arc::clone(&parts)))
+                    .max_decoding_message_size(limits.receive)
+                    .max_encoding_message_size(limits.send),
+            );)*
+        };
+    }
+    add! {
+        api::containers::containers_server::ContainersServer<_> => containers::Service,
+        api::content::content_server::ContentServer<_> => content::Service,
+        api::diff::diff_server::DiffServer<_> => diff::Service,
+        api::events::events_server::EventsServer<_> => events::Service,
+        api::images::images_server::ImagesServer<_> => images::Service,
+        api::introspection::introspection_server::IntrospectionServer<_> => introspection::Service,
+        api::leases::leases_server::LeasesServer<_> => leases::Service,
+        api::namespaces::namespaces_server::NamespacesServer<_> => namespaces::Service,
+        api::snapshots::snapshots_server::SnapshotsServer<_> => snapshots::Service,
+        api::streaming::streaming_server::StreamingServer<_> => streams::Service,
+        api::tasks::tasks_server::TasksServer<_> => tasks::Service,
+        api::transfer::transfer_server::TransferServer<_> => transfer::Service,
+        api::version::version_server::VersionServer<_> => version::Service,
+    }
+    let (health, service) = tonic_health::server::health_reporter();
+    drop(health);
+    routes.add_service(service)
+}
+
+/// The ttrpc services: shims forward their events here.
+pub fn ttrpc(parts: &Arc<Parts>) -> HashMap<String, ::ttrpc::asynchronous::Service> {
+    events_service::create_events(Arc::new(events::Forwarding(Arc::clone(parts))))
+}
