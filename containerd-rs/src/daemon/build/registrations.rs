@@ -1,0 +1,73 @@
+//! Every plugin of this daemon. Types and ids are containerd's.
+
+use crate::config::Config;
+use crate::plugins::{Loaded, Registration};
+
+use super::{Context, base_parts, images, proxy, runtimes, storage};
+
+pub(super) const CONTENT: &str = "io.containerd.content.v1";
+pub(super) const DIFFER: &str = "io.containerd.differ.v1";
+pub(super) const EVENT: &str = "io.containerd.event.v1";
+pub(super) const GC: &str = "io.containerd.gc.v1";
+pub(super) const GRPC: &str = "io.containerd.grpc.v1";
+pub(super) const LEASE: &str = "io.containerd.lease.v1";
+pub(super) const METADATA: &str = "io.containerd.metadata.v1";
+pub(super) const METRICS: &str = "io.containerd.metrics.v1";
+pub(super) const CONTAINER_MONITOR: &str = "io.containerd.monitor.container.v1";
+pub(super) const RUNTIME: &str = "io.containerd.runtime.v2";
+pub(super) const SERVER: &str = "io.containerd.server.v1";
+pub(super) const SERVICE: &str = "io.containerd.service.v1";
+pub(super) const SHIM: &str = "io.containerd.shim.v1";
+pub(super) const SNAPSHOTTER: &str = "io.containerd.snapshotter.v1";
+pub(super) const STREAMING: &str = "io.containerd.streaming.v1";
+pub(super) const TRANSFER: &str = "io.containerd.transfer.v1";
+pub(super) const TTRPC: &str = "io.containerd.ttrpc.v1";
+pub(super) const WARNING: &str = "io.containerd.warning.v1";
+
+type Plugin = Registration<Context>;
+
+/// All registrations, proxy plugins of the configuration included.
+pub(super) fn all(config: &Config) -> Vec<Plugin> {
+    let mut all = vec![
+        Plugin::new(EVENT, "exchange", &[], base_parts::exchange),
+        Plugin::new(CONTENT, "content", &[], storage::content_dir),
+        Plugin::new(SNAPSHOTTER, "native", &[], storage::native),
+        Plugin::new(SNAPSHOTTER, "overlayfs", &[], storage::overlayfs),
+    ];
+    all.extend(proxy::registrations(config));
+    all.extend([
+        Plugin::new(METADATA, "bolt", &[CONTENT, EVENT, SNAPSHOTTER], storage::metadata),
+        Plugin::new(GC, "scheduler", &[METADATA], storage::gc),
+        Plugin::new(LEASE, "manager", &[METADATA, GC], nothing),
+        Plugin::new(DIFFER, "walking", &[METADATA], storage::walking),
+        Plugin::new(SHIM, "manager", &[EVENT, METADATA], runtimes::shim_manager),
+        Plugin::new(RUNTIME, "task", &[SHIM], runtimes::tasks),
+        Plugin::new(STREAMING, "manager", &[METADATA], base_parts::streaming),
+        Plugin::new(TRANSFER, "local", &[LEASE, METADATA, DIFFER, SNAPSHOTTER], images::transfer),
+        Plugin::new(SERVICE, "containers-service", &[EVENT, METADATA], nothing),
+        Plugin::new(SERVICE, "content-service", &[METADATA], nothing),
+        Plugin::new(SERVICE, "diff-service", &[DIFFER], storage::diff_order),
+        Plugin::new(SERVICE, "images-service", &[METADATA, GC], nothing),
+        Plugin::new(SERVICE, "introspection-service", &[], base_parts::introspection),
+        Plugin::new(SERVICE, "namespaces-service", &[EVENT, METADATA], nothing),
+        Plugin::new(SERVICE, "snapshots-service", &[METADATA], nothing),
+        Plugin::new(SERVICE, "tasks-service", &[EVENT, RUNTIME, METADATA], nothing),
+        Plugin::new(CONTAINER_MONITOR, "restart", &[EVENT, SERVICE], runtimes::restart),
+        Plugin::new(METRICS, "grpc-prometheus", &[], nothing),
+    ]);
+    for id in ["containers", "content", "diff", "events", "healthcheck", "images", "introspection", "leases", "namespaces",
+        "snapshots", "streaming", "tasks", "transfer", "version"]
+    {
+        all.push(Plugin::new(GRPC, id, &[SERVICE], nothing));
+    }
+    all.push(Plugin::new(SERVER, "grpc", &[GRPC, METRICS], nothing));
+    for id in ["ttrpc", "metrics", "debug"] {
+        all.push(Plugin::new(SERVER, id, &[], nothing));
+    }
+    all
+}
+
+/// A plugin whose work is done by the part that it needs: it is there when that part is.
+fn nothing(_: &mut Context) -> Result<Loaded, crate::plugins::NotLoaded> {
+    Ok(Loaded::default())
+}

@@ -1,0 +1,164 @@
+//! Content, snapshotters, metadata, garbage collection, differs.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use anyhow::Context as _;
+use serde::Deserialize;
+use snapshot::Snapshotter;
+
+use super::registrations::{CONTENT, METADATA, SNAPSHOTTER};
+use super::{Context, made};
+use crate::config::parse_duration;
+use crate::plugins::{Loaded, NotLoaded};
+
+fn root_export(root: &std::path::Path) -> Loaded {
+    let exports = [("root".to_owned(), root.display().to_string())].into();
+    Loaded { exports, platforms: vec![base::Platform::host()], ..Loaded::default() }
+}
+
+/// The directory of the content store. The store itself is opened with the metadata that it needs.
+pub(super) fn content_dir(context: &mut Context) -> Result<Loaded, NotLoaded> {
+    let root = context.root_of(CONTENT, "content");
+    sys::fs::ensure_dir(&root, 0o700)?;
+    Ok(root_export(&root))
+}
+
+#[derive(Deserialize)]
+struct OverlaySettings {
+    root_path: String,
+    upperdir_label: bool,
+    sync_remove: bool,
+    slow_chown: bool,
+    mount_options: Vec<String>,
+}
+
+fn snapshotter_root(context: &Context, id: &str, configured: &str) -> PathBuf {
+    if configured.is_empty() { context.root_of(SNAPSHOTTER, id) } else { PathBuf::from(configured) }
+}
+
+pub(super) fn overlayfs(context: &mut Context) -> Result<Loaded, NotLoaded> {
+    let settings: OverlaySettings = context.config.plugin("io.containerd.snapshotter.v1.overlayfs")?;
+    let root = snapshotter_root(context, "overlayfs", &settings.root_path);
+    if let Err(unsupported) = snapshot::overlay::supported(&root) {
+        return Err(NotLoaded::Skip(unsupported.to_string()));
+    }
+    let options = snapshot::overlay::OverlayOptions {
+        upperdir_label: settings.upperdir_label,
+        sync_remove: settings.sync_remove,
+        slow_chown: settings.slow_chown,
+        mount_options: settings.mount_options,
+        ..Default::default()
+    };
+    let overlay = snapshot::overlay::Overlay::open(&root, options)?;
+    Ok(register(context, "overlayfs", Arc::new(overlay)))
+}
+
+#[derive(Deserialize)]
+struct NativeSettings {
+    root_path: String,
+}
+
+pub(super) fn native(context: &mut Context) -> Result<Loaded, NotLoaded> {
+    let settings: NativeSettings = context.config.plugin("io.containerd.snapshotter.v1.native")?;
+    let root = snapshotter_root(context, "native", &settings.root_path);
+    let native = snapshot::native::Native::open(&root)?;
+    Ok(register(context, "native", Arc::new(native)))
+}
+
+fn register(context: &mut Context, id: &str, snapshotter: Arc<dyn Snapshotter>) -> Loaded {
+    let mut loaded = root_export(snapshotter.root());
+    loaded.capabilities = snapshotter.capabilities().iter().map(|c| (*c).to_string()).collect();
+    context.snapshotters.insert(id.to_owned(), snapshotter);
+    loaded
+}
+
+#[derive(Deserialize)]
+struct MetadataSettings {
+    content_sharing_policy: String,
+    no_sync: bool,
+}
+
+pub(super) fn metadata(context: &mut Context) -> Result<Loaded, NotLoaded> {
+    let settings: MetadataSettings = context.config.plugin("io.containerd.metadata.v1.bolt")?;
+    let sharing = match settings.content_sharing_policy.as_str() {
+        "" | "shared" => store::Sharing::Shared,
+        "isolated" => store::Sharing::Isolated,
+        other => return Err(anyhow::anyhow!("unknown content_sharing_policy {other:?}: use shared or isolated").into()),
+    };
+    let dir = context.root_of(METADATA, "bolt");
+    sys::fs::ensure_dir(&dir, 0o700)?;
+    let options = store::MetadataOptions { sharing, no_sync: settings.no_sync, ..Default::default() };
+    let metadata = store::Metadata::open(&dir, options)?;
+    let content = store::LocalContent::open(&context.root_of(CONTENT, "content"), metadata.clone())?;
+    for (name, backend) in &context.snapshotters {
+        let snapshots = snapshot::Snapshots::new(name, Arc::clone(backend), metadata.clone());
+        context.namespaced.insert(name.clone(), Arc::new(snapshots));
+    }
+    context.content = Some(content);
+    context.metadata = Some(metadata);
+    let policy = if sharing == store::Sharing::Shared { "shared" } else { "isolated" };
+    let exports = [("policy".to_owned(), policy.to_owned()), ("path".to_owned(), dir.join("meta.db").display().to_string())];
+    Ok(Loaded { exports: exports.into(), ..Loaded::default() })
+}
+
+#[derive(Deserialize)]
+struct GcSettings {
+    pause_threshold: f64,
+    deletion_threshold: u64,
+    mutation_threshold: u64,
+    schedule_delay: String,
+    startup_delay: String,
+}
+
+pub(super) fn gc(context: &mut Context) -> Result<Loaded, NotLoaded> {
+    let settings: GcSettings = context.config.plugin("io.containerd.gc.v1.scheduler")?;
+    let duration = |key: &str, text: &str| parse_duration(text).with_context(|| format!("{key} = {text:?} is not a duration"));
+    let options = store::SchedulerOptions {
+        pause_threshold: settings.pause_threshold,
+        deletion_threshold: settings.deletion_threshold,
+        mutation_threshold: settings.mutation_threshold,
+        schedule_delay: duration("schedule_delay", &settings.schedule_delay)?,
+        startup_delay: duration("startup_delay", &settings.startup_delay)?,
+    };
+    let (metadata, content) = (made(&context.metadata, "metadata")?, made(&context.content, "content")?);
+    let gc = store::Gc::new(metadata, content);
+    for (name, snapshots) in &context.namespaced {
+        gc.register_snapshotter(name, Arc::clone(snapshots) as Arc<dyn store::SnapshotBackend>);
+    }
+    let (events, metrics) = (made(&context.events, "events")?, Arc::clone(&context.metrics));
+    let report = move |report: store::GcReport| {
+        metrics.collected(true, report.elapsed);
+        services::publish_removed(&events, &report);
+    };
+    context.gc = Some(store::Scheduler::start(gc, options, Arc::new(report)));
+    let exports = [
+        ("PauseThreshold", format!("{}", settings.pause_threshold)),
+        ("DeletionThreshold", settings.deletion_threshold.to_string()),
+        ("MutationThreshold", settings.mutation_threshold.to_string()),
+        ("ScheduleDelay", settings.schedule_delay),
+    ];
+    Ok(Loaded { exports: exports.map(|(k, v)| (k.to_owned(), v)).into(), ..Loaded::default() })
+}
+
+pub(super) fn walking(context: &mut Context) -> Result<Loaded, NotLoaded> {
+    let content = Arc::new(made(&context.content, "content")?);
+    let options = snapshot::WorkerOptions { program: context.program.clone(), tmp_dir: context.tmp_mounts.clone() };
+    context.differs.insert("walking".to_owned(), Arc::new(snapshot::walking::Walking::new(content, options)));
+    Ok(Loaded { platforms: vec![base::Platform::host()], ..Loaded::default() })
+}
+
+#[derive(Deserialize)]
+struct DiffSettings {
+    default: Vec<String>,
+}
+
+/// The differs in the order in which they are tried; each that is named must be there.
+pub(super) fn diff_order(context: &mut Context) -> Result<Loaded, NotLoaded> {
+    let settings: DiffSettings = context.config.plugin("io.containerd.service.v1.diff-service")?;
+    for name in settings.default {
+        let differ = context.differs.get(&name).with_context(|| format!("differ not loaded: {name}"))?;
+        context.diff_order.push(Arc::clone(differ));
+    }
+    Ok(Loaded::default())
+}
