@@ -4,7 +4,6 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::SystemTime;
 
-use bytes::Bytes;
 use futures_util::Stream;
 use protos::api::content::content_server::Content;
 use protos::api::content::*;
@@ -121,7 +120,7 @@ impl Content for Service {
             return Err(out_of_range(&format!("read past object length {total} bytes")));
         }
         let (send, receive) = mpsc::channel(2);
-        tokio::task::spawn_blocking(move || send_range(&blob, offset, offset + wanted, &send));
+        tokio::spawn(send_range(blob, offset, offset + wanted, send));
         Ok(Response::new(Box::pin(ReceiverStream::new(receive))))
     }
 
@@ -161,26 +160,25 @@ impl Content for Service {
 }
 
 /// Send `[from, to)` of a blob in chunks; ends when the reader goes.
-fn send_range(
-    blob: &store::Blob,
+async fn send_range(
+    blob: store::Blob,
     mut from: u64,
     to: u64,
-    send: &mpsc::Sender<std::result::Result<ReadContentResponse, Failure>>,
+    send: mpsc::Sender<std::result::Result<ReadContentResponse, Failure>>,
 ) {
     while from < to {
-        let mut data = vec![0; usize::try_from((to - from).min(CHUNK)).unwrap_or_default()];
-        let message = match blob.read_at(from, &mut data) {
-            Ok(0) => Err(refuse(base::ErrorKind::DataLoss, "unexpected end of the blob")),
-            Ok(read) => {
-                data.truncate(read);
+        let wanted = usize::try_from((to - from).min(CHUNK)).unwrap_or_default();
+        let message = match blob.chunk(from, wanted).await {
+            Ok(data) if data.is_empty() => Err(refuse(base::ErrorKind::DataLoss, "unexpected end of the blob")),
+            Ok(data) => {
                 let offset = i64::try_from(from).unwrap_or(i64::MAX);
-                from += read as u64;
-                Ok(ReadContentResponse { offset, data: Bytes::from(data) })
+                from += data.len() as u64;
+                Ok(ReadContentResponse { offset, data })
             }
             Err(error) => Err(status(error)),
         };
         let failed = message.is_err();
-        if send.blocking_send(message).is_err() || failed {
+        if send.send(message).await.is_err() || failed {
             return;
         }
     }

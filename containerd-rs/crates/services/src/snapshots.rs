@@ -78,8 +78,7 @@ impl Snapshots for Service {
         let snapshots = self.0.snapshotter(&r.snapshotter)?;
         let parts = Arc::clone(&self.0);
         to_the_end(async move {
-            let parent = (!r.parent.is_empty()).then_some(r.parent);
-            let options = CommitOptions { labels: r.labels, parent };
+            let options = CommitOptions { labels: r.labels, parent: r.parent };
             snapshots.commit(&scope, &r.name, &r.key, options).await.map_err(status)?;
             let event = ev::SnapshotCommit { key: r.key, name: r.name, snapshotter: r.snapshotter };
             parts.publish(&scope.namespace, "/snapshot/commit", &event);
