@@ -3,7 +3,7 @@
 //! A plugin that is not built is absent; one that cannot run on this machine is skipped with the reason.
 
 mod base_parts;
-mod images;
+//mod images;
 mod proxy;
 mod registrations;
 mod runtimes;
@@ -49,7 +49,7 @@ pub(super) struct Context {
     shim_env: Vec<String>,
     socket_dir: Option<PathBuf>,
     runtime: Option<runtime::Runtime>,
-    transfer: Option<Arc<image::Transfer>>,
+    //transfer: Option<Arc<image::Transfer>>,
     streams: Option<Arc<services::streams::Streams>>,
     restart_interval: Option<std::time::Duration>,
     uuid: Option<String>,
@@ -70,6 +70,11 @@ impl Context {
 /// A part that another plugin was to have made.
 fn made<T: Clone>(part: &Option<T>, what: &str) -> anyhow::Result<T> {
     part.clone().with_context(|| format!("{what} is not loaded"))
+}
+
+/// Wait for what a plugin must have before it is there. Start-up has the thread for itself.
+fn wait<T>(work: impl Future<Output = T>) -> T {
+    tokio::task::block_in_place(|| tokio::runtime::Handle::current().block_on(work))
 }
 
 /// Load every plugin. Fails when a required one, or one without which nothing can be served, is not there.
@@ -94,7 +99,7 @@ pub(super) fn build(config: &Config, prepared: &Prepared) -> anyhow::Result<Buil
         shim_env: Vec::new(),
         socket_dir: None,
         runtime: None,
-        transfer: None,
+        //transfer: None,
         streams: None,
         restart_interval: None,
         uuid: None,
@@ -131,7 +136,7 @@ fn assemble(context: Context, plugins: Arc<PluginTable>, metrics: Arc<metrics::M
         snapshotters: context.namespaced,
         differs: context.diff_order,
         runtime: made(&context.runtime, "the task runtime")?,
-        transfer: made(&context.transfer, "the transfer service")?,
+        //transfer: made(&context.transfer, "the transfer service")?,
         metrics: Arc::clone(&metrics),
         streams: made(&context.streams, "the streaming manager")?,
     };

@@ -2,7 +2,8 @@
 
 use axum::Router;
 use axum::http::StatusCode;
-use axum::response::{IntoResponse, Json};
+use axum::http::header::CONTENT_TYPE;
+use axum::response::IntoResponse;
 use axum::routing::get;
 use serde_json::json;
 
@@ -16,15 +17,16 @@ pub(super) fn router() -> Router {
         .route("/debug/pprof/{profile}", get(unsupported))
 }
 
-async fn vars() -> Json<serde_json::Value> {
+async fn vars() -> impl IntoResponse {
     let tokio = tokio::runtime::Handle::current().metrics();
-    Json(json!({
+    let vars = json!({
         "cmdline": std::env::args().collect::<Vec<_>>(),
         "memstats": memory(),
         "runtime": { "workers": tokio.num_workers(), "alive_tasks": tokio.num_alive_tasks() },
         "pid": std::process::id(),
         "version": crate::version::VERSION,
-    }))
+    });
+    ([(CONTENT_TYPE, "application/json")], vars.to_string())
 }
 
 /// Bytes, from `/proc/self/status`.

@@ -4,7 +4,7 @@
 //! signals -> prepare (checks, directories, temp mounts, oom score, cgroup)
 //!         -> build   (plugin graph -> parts)
 //!         -> serve   (ttrpc, gRPC, debug, metrics listeners)      sockets answer from here on
-//!         -> recover (bundles, each on its own, in the background), READY=1
+//!         -> recover (bundles, each on its own, beside the requests; restart monitor), READY=1
 //!         -> wait for a signal -> STOPPING=1 -> shut down; containers are left alone
 //! ```
 
@@ -73,8 +73,10 @@ async fn live(loaded: Loaded, started: Instant) -> anyhow::Result<()> {
     let prepared = prepare::prepare(&config)?;
     let dump_dir = if config.temp.is_empty() { std::env::temp_dir() } else { config.temp.clone().into() };
     let built = build::build(&config, &prepared)?;
+    // Which tasks there may be is known before the first request; what state they are in is found out beside it.
+    let found = recover::find(&built).await?;
     let serving = serve::serve(&config, &built)?;
-    let recovering = recover::recover(&built);
+    let recovering = recover::recover(&built, found);
     tracing::info!("containerd successfully booted in {:.6}s", started.elapsed().as_secs_f64());
     notify(&[sd_notify::NotifyState::Ready]);
     let signal = signals.stop_requested(&dump_dir).await;

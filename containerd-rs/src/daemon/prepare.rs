@@ -78,7 +78,9 @@ fn join_cgroup(path: &str) -> anyhow::Result<()> {
     if !path.starts_with('/') {
         bail!("cgroup path {path:?} must be absolute");
     }
-    sys::cgroup::join(path, std::process::id()).with_context(|| format!("join cgroup {path}"))
+    let group = sys::cgroup::Cgroup::at(path).with_context(|| format!("find cgroup {path}"))?;
+    group.create().with_context(|| format!("create cgroup {path}"))?;
+    group.add_process(std::process::id()).with_context(|| format!("join cgroup {path}"))
 }
 
 #[cfg(test)]

@@ -1,6 +1,10 @@
-//! What happens once sockets are served: running shims are found again, each bundle on its own, and the restart monitor
-//! begins. Nothing here holds up a request.
+//! Running shims are found again, each bundle on its own, beside the requests that are served already; then the restart
+//! monitor begins. Nothing here holds up a request.
 
+use std::sync::Arc;
+
+use anyhow::Context;
+use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use super::build::Built;
@@ -17,14 +21,21 @@ impl Recovering {
     }
 }
 
-/// Begin. Returns at once.
-pub(super) fn recover(built: &Built) -> Recovering {
+/// Find the bundles that an earlier daemon left; from here on each is known, and taken over in the background.
+pub(super) async fn find(built: &Built) -> anyhow::Result<JoinHandle<runtime::Recovered>> {
+    built.parts.runtime.recover().await.context("find the tasks of an earlier run")
+}
+
+/// Report how the take-over went, then watch over the containers that want to be restarted. Returns at once.
+pub(super) fn recover(built: &Built, found: JoinHandle<runtime::Recovered>) -> Recovering {
     let stop = CancellationToken::new();
-    let parts = std::sync::Arc::clone(&built.parts);
-    let (interval, stopped) = (built.restart_interval, stop.clone());
+    let (parts, interval, stopped) = (Arc::clone(&built.parts), built.restart_interval, stop.clone());
     tokio::spawn(async move {
         let work = async {
-            parts.runtime.recover().await;
+            match found.await {
+                Ok(r) => tracing::info!(adopted = r.adopted, dead = r.dead, aside = r.aside, removed = r.removed, "tasks recovered"),
+                Err(error) => tracing::error!(error = base::chain(&error), "recovery of tasks failed"),
+            }
             if let Some(interval) = interval {
                 services::restart(parts, interval).await;
             }

@@ -7,7 +7,8 @@ use base::filter::FilterSet;
 use base::{Digest, ErrorKind, Scope};
 use protos::api::content::content_client::ContentClient;
 use protos::api::content::{self as api, *};
-use store::{Blob, ContentInfo, ContentStore, ContentWriter, Error, IngestStatus, RemoteBlob, WriterOptions};
+use store::content::RemoteBlob;
+use store::{Blob, ContentInfo, ContentStore, ContentWriter, Error, IngestStatus, WriterOptions};
 use tonic::transport::Channel;
 
 use crate::channel::{Connection, MESSAGE, failure, request};

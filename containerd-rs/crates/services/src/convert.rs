@@ -180,7 +180,7 @@ pub(crate) fn resource_in(r: Option<api::leases::Resource>) -> Result<store::Res
 /// A namespace that came in a message rather than in metadata.
 pub(crate) fn namespace(name: &str) -> Result<base::Namespace, Status> {
     base::Namespace::new(name)
-        .map_err(|e| status(base::Error::invalid_argument(format!("namespace: {}", base::chain(&e)))))
+        .map_err(|e| status(base::Error::invalid(format!("namespace: {}", base::chain(&e)))))
 }
 
 pub(crate) fn runtime_info_out(info: runtime::RuntimeInfo) -> api::Any {
@@ -215,6 +215,7 @@ pub(crate) fn process_out(p: runtime::ProcessState) -> api::types_task::Process 
         stderr: p.stderr,
         terminal: p.terminal,
         exit_status: p.exit_status,
-        exited_at: p.exited_at.map(timestamp),
+        // Go's zero time stands for "not yet": clients expect the field to be there.
+        exited_at: Some(timestamp(p.exited_at.unwrap_or_else(base::timestamp::zero))),
     }
 }

@@ -38,7 +38,7 @@ fn out(p: &PluginRecord) -> Plugin {
     let init_err = match &p.status {
         PluginStatus::Ok => None,
         PluginStatus::Skip(reason) => {
-            Some(rpc::Status { code: Code::Unimplemented as i32, message: format!("{reason}: {SKIP}"), details: vec![] })
+            Some(rpc::Status { code: Code::Unknown as i32, message: format!("{reason}: {SKIP}"), details: vec![] })
         }
         PluginStatus::Error(message) => {
             Some(rpc::Status { code: Code::Unknown as i32, message: message.clone(), details: vec![] })
@@ -89,7 +89,7 @@ impl Introspection for Service {
         let runtime = self.0.runtime.clone();
         answer.extra = Some(
             to_the_end(async move {
-                let info = runtime.runtime_info(&wanted.runtime_path, wanted.options.map(any_in)).await.map_err(status)?;
+                let info = runtime.runtime_info(&wanted.runtime_path, wanted.options.map(any_in).as_ref()).await.map_err(status)?;
                 Ok(crate::convert::runtime_info_out(info))
             })
             .await?,

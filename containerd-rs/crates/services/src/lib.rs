@@ -10,6 +10,7 @@
 #![forbid(unsafe_code)]
 
 mod checkpoint;
+mod collected;
 mod containers;
 mod content;
 mod content_write;
@@ -27,7 +28,7 @@ mod snapshots;
 mod status;
 pub mod streams;
 mod tasks;
-mod transfer;
+//mod transfer;
 mod version;
 
 use std::collections::HashMap;
@@ -37,6 +38,7 @@ use protos::api;
 use protos::shim::events_service;
 use tonic::service::Routes;
 
+pub use crate::collected::publish_removed;
 pub use crate::events::event_field;
 pub use parts::Parts;
 
@@ -71,7 +73,7 @@ pub fn routes(parts: Arc<Parts>, limits: Limits) -> Routes {
         api::snapshots::snapshots_server::SnapshotsServer<_> => snapshots::Service,
         api::streaming::streaming_server::StreamingServer<_> => streams::Service,
         api::tasks::tasks_server::TasksServer<_> => tasks::Service,
-        api::transfer::transfer_server::TransferServer<_> => transfer::Service,
+        //api::transfer::transfer_server::TransferServer<_> => transfer::Service,
         api::version::version_server::VersionServer<_> => version::Service,
     }
     let (health, service) = tonic_health::server::health_reporter();

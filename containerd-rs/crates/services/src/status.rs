@@ -5,7 +5,7 @@ use tonic::{Code, Status};
 
 /// The gRPC status of an error: its kind's code, and its chain of causes as the message.
 pub(crate) fn status<E: Kinded>(error: E) -> Status {
-    Status::new(Code::from(error.kind().code()), base::wire_text(&error, &error))
+    Status::new(Code::from(error.kind().code()), base::error::wire_text(&error, &error))
 }
 
 /// A status of `kind` with containerd's way of ending a message.

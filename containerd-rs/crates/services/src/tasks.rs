@@ -182,8 +182,12 @@ impl Tasks for Service {
 
     async fn close_io(&self, request: Request<CloseIoRequest>) -> Result<()> {
         let (scope, r) = (scope(&request)?, request.into_inner());
+        if !r.stdin {
+            // Standard input is the only stream that can be closed from here.
+            return Ok(Response::new(()));
+        }
         self.act(scope, async move |runtime, ns| {
-            runtime.close_io(&ns, &r.container_id, &r.exec_id, r.stdin).await
+            runtime.close_io(&ns, &r.container_id, &r.exec_id).await
         })
         .await
     }
@@ -220,7 +224,7 @@ impl Tasks for Service {
         let (scope, r) = (scope(&request)?, request.into_inner());
         let resources = r.resources.map(any_in);
         self.act(scope, async move |runtime, ns| {
-            runtime.update(&ns, &r.container_id, resources, r.annotations).await
+            runtime.update(&ns, &r.container_id, resources.as_ref(), r.annotations).await
         })
         .await
     }

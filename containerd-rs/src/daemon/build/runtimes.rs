@@ -72,7 +72,7 @@ pub(super) fn tasks(context: &mut Context) -> Result<Loaded, NotLoaded> {
         log_sink: None,
     };
     let (metadata, events) = (made(&context.metadata, "metadata")?, made(&context.events, "events")?);
-    context.runtime = Some(runtime::Runtime::new(options, metadata, events)?);
+    context.runtime = Some(runtime::Runtime::new(options, metadata, events));
     let exports = [("log-uri-schemes".to_owned(), "fifo,binary,file".to_owned())].into();
     Ok(Loaded { exports, platforms: vec![base::Platform::host()], ..Loaded::default() })
 }

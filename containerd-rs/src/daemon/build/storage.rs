@@ -50,7 +50,7 @@ pub(super) fn overlayfs(context: &mut Context) -> Result<Loaded, NotLoaded> {
         mount_options: settings.mount_options,
         ..Default::default()
     };
-    let overlay = snapshot::overlay::Overlay::open(&root, options)?;
+    let overlay = super::wait(snapshot::overlay::Overlay::open(&root, options))?;
     Ok(register(context, "overlayfs", Arc::new(overlay)))
 }
 
@@ -62,7 +62,7 @@ struct NativeSettings {
 pub(super) fn native(context: &mut Context) -> Result<Loaded, NotLoaded> {
     let settings: NativeSettings = context.config.plugin("io.containerd.snapshotter.v1.native")?;
     let root = snapshotter_root(context, "native", &settings.root_path);
-    let native = snapshot::native::Native::open(&root)?;
+    let native = super::wait(snapshot::native::Native::open(&root))?;
     Ok(register(context, "native", Arc::new(native)))
 }
 
@@ -92,7 +92,7 @@ pub(super) fn metadata(context: &mut Context) -> Result<Loaded, NotLoaded> {
     let metadata = store::Metadata::open(&dir, options)?;
     let content = store::LocalContent::open(&context.root_of(CONTENT, "content"), metadata.clone())?;
     for (name, backend) in &context.snapshotters {
-        let snapshots = snapshot::Snapshots::new(name, Arc::clone(backend), metadata.clone());
+        let snapshots = snapshot::Snapshots::new(name, Arc::clone(backend), &metadata);
         context.namespaced.insert(name.clone(), Arc::new(snapshots));
     }
     context.content = Some(content);
@@ -127,9 +127,15 @@ pub(super) fn gc(context: &mut Context) -> Result<Loaded, NotLoaded> {
         gc.register_snapshotter(name, Arc::clone(snapshots) as Arc<dyn store::SnapshotBackend>);
     }
     let (events, metrics) = (made(&context.events, "events")?, Arc::clone(&context.metrics));
-    let report = move |report: store::GcReport| {
-        metrics.collected(true, report.elapsed);
-        services::publish_removed(&events, &report);
+    let report = move |result: &store::Result<store::GcReport>| match result {
+        Ok(report) => {
+            metrics.collected(true, report.elapsed);
+            services::publish_removed(&events, report);
+        }
+        Err(error) => {
+            metrics.collected(false, std::time::Duration::ZERO);
+            tracing::error!(error = base::chain(error), "garbage collection failed");
+        }
     };
     context.gc = Some(store::Scheduler::start(gc, options, Arc::new(report)));
     let exports = [
