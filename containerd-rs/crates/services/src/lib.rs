@@ -24,6 +24,7 @@ mod namespaces;
 pub mod parts;
 pub mod plugins;
 mod request;
+mod sandboxes;
 mod snapshots;
 mod status;
 pub mod streams;
@@ -70,6 +71,7 @@ pub fn routes(parts: Arc<Parts>, limits: Limits) -> Routes {
         api::introspection::introspection_server::IntrospectionServer<_> => introspection::Service,
         api::leases::leases_server::LeasesServer<_> => leases::Service,
         api::namespaces::namespaces_server::NamespacesServer<_> => namespaces::Service,
+        api::sandbox::store_server::StoreServer<_> => sandboxes::Service,
         api::snapshots::snapshots_server::SnapshotsServer<_> => snapshots::Service,
         api::streaming::streaming_server::StreamingServer<_> => streams::Service,
         api::tasks::tasks_server::TasksServer<_> => tasks::Service,

@@ -15,6 +15,7 @@ pub(super) const METADATA: &str = "io.containerd.metadata.v1";
 pub(super) const METRICS: &str = "io.containerd.metrics.v1";
 pub(super) const CONTAINER_MONITOR: &str = "io.containerd.monitor.container.v1";
 pub(super) const RUNTIME: &str = "io.containerd.runtime.v2";
+pub(super) const SANDBOX_STORE: &str = "io.containerd.sandbox.store.v1";
 pub(super) const SERVER: &str = "io.containerd.server.v1";
 pub(super) const SERVICE: &str = "io.containerd.service.v1";
 pub(super) const SHIM: &str = "io.containerd.shim.v1";
@@ -42,6 +43,7 @@ pub(super) fn all(config: &Config) -> Vec<Plugin> {
         Plugin::new(DIFFER, "walking", &[METADATA], storage::walking),
         Plugin::new(SHIM, "manager", &[EVENT, METADATA], runtimes::shim_manager),
         Plugin::new(RUNTIME, "task", &[SHIM], runtimes::tasks),
+        Plugin::new(SANDBOX_STORE, "local", &[METADATA], nothing),
         Plugin::new(STREAMING, "manager", &[METADATA], base_parts::streaming),
         //Plugin::new(TRANSFER, "local", &[LEASE, METADATA, DIFFER, SNAPSHOTTER], images::transfer),
         Plugin::new(SERVICE, "containers-service", &[EVENT, METADATA], nothing),
@@ -56,7 +58,7 @@ pub(super) fn all(config: &Config) -> Vec<Plugin> {
         Plugin::new(METRICS, "grpc-prometheus", &[], nothing),
     ]);
     for id in ["containers", "content", "diff", "events", "healthcheck", "images", "introspection", "leases", "namespaces",
-        "snapshots", "streaming", "tasks", "transfer", "version"]
+        "sandboxes", "snapshots", "streaming", "tasks", "transfer", "version"]
     {
         all.push(Plugin::new(GRPC, id, &[SERVICE], nothing));
     }
