@@ -3,7 +3,7 @@
 //! A plugin that is not built is absent; one that cannot run on this machine is skipped with the reason.
 
 mod base_parts;
-//mod images;
+mod images;
 mod proxy;
 mod registrations;
 mod runtimes;
@@ -49,7 +49,7 @@ pub(super) struct Context {
     shim_env: Vec<String>,
     socket_dir: Option<PathBuf>,
     runtime: Option<runtime::Runtime>,
-    //transfer: Option<Arc<image::Transfer>>,
+    transfer: Option<services::TransferSettings>,
     streams: Option<Arc<services::streams::Streams>>,
     restart_interval: Option<std::time::Duration>,
     uuid: Option<String>,
@@ -99,7 +99,7 @@ pub(super) fn build(config: &Config, prepared: &Prepared) -> anyhow::Result<Buil
         shim_env: Vec::new(),
         socket_dir: None,
         runtime: None,
-        //transfer: None,
+        transfer: None,
         streams: None,
         restart_interval: None,
         uuid: None,
@@ -136,7 +136,7 @@ fn assemble(context: Context, plugins: Arc<PluginTable>, metrics: Arc<metrics::M
         snapshotters: context.namespaced,
         differs: context.diff_order,
         runtime: made(&context.runtime, "the task runtime")?,
-        //transfer: made(&context.transfer, "the transfer service")?,
+        transfer: made(&context.transfer, "the transfer service")?,
         metrics: Arc::clone(&metrics),
         streams: made(&context.streams, "the streaming manager")?,
     };

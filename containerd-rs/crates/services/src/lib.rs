@@ -29,7 +29,7 @@ mod snapshots;
 mod status;
 pub mod streams;
 mod tasks;
-//mod transfer;
+mod transfer;
 mod version;
 
 use std::collections::HashMap;
@@ -42,6 +42,7 @@ use tonic::service::Routes;
 pub use crate::collected::publish_removed;
 pub use crate::events::event_field;
 pub use parts::Parts;
+pub use transfer::TransferSettings;
 
 /// Limits of one gRPC message, in bytes.
 #[derive(Debug, Clone, Copy)]
@@ -75,7 +76,7 @@ pub fn routes(parts: Arc<Parts>, limits: Limits) -> Routes {
         api::snapshots::snapshots_server::SnapshotsServer<_> => snapshots::Service,
         api::streaming::streaming_server::StreamingServer<_> => streams::Service,
         api::tasks::tasks_server::TasksServer<_> => tasks::Service,
-        //api::transfer::transfer_server::TransferServer<_> => transfer::Service,
+        api::transfer::transfer_server::TransferServer<_> => transfer::Service,
         api::version::version_server::VersionServer<_> => version::Service,
     }
     let (health, service) = tonic_health::server::health_reporter();

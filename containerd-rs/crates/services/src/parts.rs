@@ -29,7 +29,7 @@ pub struct Parts {
     /// In the order in which they are tried.
     pub differs: Vec<Arc<dyn snapshot::Differ>>,
     pub runtime: runtime::Runtime,
-    //pub transfer: Arc<image::Transfer>,
+    pub transfer: crate::transfer::TransferSettings,
     pub metrics: Arc<metrics::Metrics>,
     /// Named byte streams of the streaming service.
     pub streams: Arc<Streams>,

@@ -3,7 +3,7 @@
 use crate::config::Config;
 use crate::plugins::{Loaded, Registration};
 
-use super::{Context, base_parts, proxy, runtimes, storage};
+use super::{Context, base_parts, images, proxy, runtimes, storage};
 
 pub(super) const CONTENT: &str = "io.containerd.content.v1";
 pub(super) const DIFFER: &str = "io.containerd.differ.v1";
@@ -45,7 +45,7 @@ pub(super) fn all(config: &Config) -> Vec<Plugin> {
         Plugin::new(RUNTIME, "task", &[SHIM], runtimes::tasks),
         Plugin::new(SANDBOX_STORE, "local", &[METADATA], nothing),
         Plugin::new(STREAMING, "manager", &[METADATA], base_parts::streaming),
-        //Plugin::new(TRANSFER, "local", &[LEASE, METADATA, DIFFER, SNAPSHOTTER], images::transfer),
+        Plugin::new(TRANSFER, "local", &[LEASE, METADATA, DIFFER, SNAPSHOTTER], images::transfer),
         Plugin::new(SERVICE, "containers-service", &[EVENT, METADATA], nothing),
         Plugin::new(SERVICE, "content-service", &[METADATA], nothing),
         Plugin::new(SERVICE, "diff-service", &[DIFFER], storage::diff_order),
