@@ -69,5 +69,6 @@ pub(super) fn platforms(platforms: Vec<Platform>) -> Matcher {
     if platforms.is_empty() {
         return Matcher::all();
     }
-    Matcher::any(platforms.into_iter().map(platform_in))
+    let platforms: Vec<base::Platform> = platforms.into_iter().map(platform_in).collect();
+    Matcher::any(&platforms)
 }

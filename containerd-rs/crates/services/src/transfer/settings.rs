@@ -66,7 +66,7 @@ impl TransferSettings {
             let snapshots = parts.snapshotter(name)?;
             let differ = parts.differs.first().ok_or_else(|| invalid("no differ is loaded"))?;
             let platform = match unpack.platform {
-                Some(platform) => base::platform::Matcher::only(platform_in(platform)),
+                Some(platform) => base::platform::Matcher::only(&platform_in(platform)),
                 None => base::platform::Matcher::host_default(),
             };
             Ok(UnpackTarget { snapshots, differ: Arc::clone(differ), platform })
