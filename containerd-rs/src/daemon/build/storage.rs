@@ -102,6 +102,24 @@ pub(super) fn metadata(context: &mut Context) -> Result<Loaded, NotLoaded> {
     Ok(Loaded { exports: exports.into(), ..Loaded::default() })
 }
 
+/// A snapshotter as the collector sees it.
+struct Backend(Arc<snapshot::Snapshots>);
+
+#[async_trait::async_trait]
+impl store::SnapshotBackend for Backend {
+    async fn prune(&self, live: &store::LiveKeys) -> store::Result<usize> {
+        self.0.prune_backend(|| live.current()).await.map_err(refused)
+    }
+
+    async fn cleanup(&self) -> store::Result<()> {
+        self.0.cleanup().await.map_err(refused)
+    }
+}
+
+fn refused(error: snapshot::Error) -> store::Error {
+    store::Error::Refused { kind: base::Kinded::kind(&error), message: base::chain(&error) }
+}
+
 #[derive(Deserialize)]
 struct GcSettings {
     pause_threshold: f64,
@@ -124,7 +142,7 @@ pub(super) fn gc(context: &mut Context) -> Result<Loaded, NotLoaded> {
     let (metadata, content) = (made(&context.metadata, "metadata")?, made(&context.content, "content")?);
     let gc = store::Gc::new(metadata, content);
     for (name, snapshots) in &context.namespaced {
-        gc.register_snapshotter(name, Arc::clone(snapshots) as Arc<dyn store::SnapshotBackend>);
+        gc.register_snapshotter(name, Arc::new(Backend(Arc::clone(snapshots))));
     }
     let (events, metrics) = (made(&context.events, "events")?, Arc::clone(&context.metrics));
     let report = move |result: &store::Result<store::GcReport>| match result {
@@ -149,7 +167,7 @@ pub(super) fn gc(context: &mut Context) -> Result<Loaded, NotLoaded> {
 
 pub(super) fn walking(context: &mut Context) -> Result<Loaded, NotLoaded> {
     let content = Arc::new(made(&context.content, "content")?);
-    let options = snapshot::WorkerOptions { program: context.program.clone(), tmp_dir: context.tmp_mounts.clone() };
+    let options = snapshot::worker::WorkerOptions::new(&context.program, &context.tmp_mounts);
     context.differs.insert("walking".to_owned(), Arc::new(snapshot::walking::Walking::new(content, options)));
     Ok(Loaded { platforms: vec![base::Platform::host()], ..Loaded::default() })
 }
