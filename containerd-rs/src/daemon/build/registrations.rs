@@ -22,8 +22,6 @@ pub(super) const SHIM: &str = "io.containerd.shim.v1";
 pub(super) const SNAPSHOTTER: &str = "io.containerd.snapshotter.v1";
 pub(super) const STREAMING: &str = "io.containerd.streaming.v1";
 pub(super) const TRANSFER: &str = "io.containerd.transfer.v1";
-pub(super) const TTRPC: &str = "io.containerd.ttrpc.v1";
-pub(super) const WARNING: &str = "io.containerd.warning.v1";
 
 type Plugin = Registration<Context>;
 
