@@ -18,6 +18,10 @@ use std::process::ExitCode;
 use clap::Parser;
 
 fn main() -> ExitCode {
+    // The daemon's own helper process for one layer; what it was given is not for the command line's parser.
+    if std::env::args_os().nth(1).is_some_and(|a| a == "unpack-worker") {
+        snapshot::worker::main();
+    }
     match cli::Cli::parse().run() {
         Ok(code) => code,
         Err(error) => {

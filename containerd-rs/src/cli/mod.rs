@@ -7,7 +7,7 @@ mod publish;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory, Parser, Subcommand};
 
 use crate::config::load::Flags;
 
@@ -51,9 +51,9 @@ enum Command {
     Publish(publish::Args),
     /// Run a program as an OCI hook, with the container's state expanded into its arguments
     OciHook(oci_hook::Args),
-    /// Apply one layer in a jail; run by the daemon itself
+    /// Print the manual page
     #[command(hide = true)]
-    UnpackWorker,
+    Man,
 }
 
 impl Cli {
@@ -79,7 +79,10 @@ impl Cli {
             Some(Command::Config { command }) => config::run(&self, *command).map(|()| ExitCode::SUCCESS),
             Some(Command::Publish(args)) => publish::run(&self, args).map(|()| ExitCode::SUCCESS),
             Some(Command::OciHook(args)) => oci_hook::run(args),
-            Some(Command::UnpackWorker) => snapshot::worker::main(),
+            Some(Command::Man) => {
+                clap_mangen::Man::new(Self::command()).render(&mut std::io::stdout())?;
+                Ok(ExitCode::SUCCESS)
+            }
         }
     }
 }
