@@ -99,7 +99,11 @@ struct Fields {
 
 impl Fields {
     fn put(&mut self, field: &Field, value: String) {
-        if field.name() == "message" { self.message = value } else { self.rest.push((field.name().to_owned(), value)) }
+        if field.name() == "message" {
+            self.message = value
+        } else {
+            self.rest.push((field.name().to_owned(), value))
+        }
     }
 }
 
@@ -134,7 +138,10 @@ mod tests {
     fn levels_and_formats() {
         assert_eq!(parse_level("").unwrap(), LevelFilter::INFO);
         assert_eq!(parse_level("Warning").unwrap(), LevelFilter::WARN);
-        assert_eq!(parse_level("loud").unwrap_err().to_string(), "unsupported log level \"loud\": use trace, debug, info, warn, error, fatal or panic");
+        assert_eq!(
+            parse_level("loud").unwrap_err().to_string(),
+            "unsupported log level \"loud\": use trace, debug, info, warn, error, fatal or panic"
+        );
         assert!(matches!(init("info", "xml"), Err(Error::Format(_))));
     }
 

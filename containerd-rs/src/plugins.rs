@@ -92,7 +92,8 @@ pub(crate) fn load<C>(
 fn load_one<C>(plugin: Registration<C>, before: &[PluginRecord], context: &mut C) -> PluginRecord {
     let uri = plugin.uri();
     let Registration { kind, id, requires, init } = plugin;
-    let missing = requires.iter().find(|need| !before.iter().any(|r| r.kind == **need && r.status == Status::Ok));
+    let missing =
+        requires.iter().find(|need| !before.iter().any(|r| r.kind == **need && r.status == Status::Ok));
     tracing::info!(id = uri, r#type = kind, "loading plugin");
     let result = match missing {
         Some(need) => Err(NotLoaded::Failed(anyhow::anyhow!("no plugin of type {need} is loaded"))),
@@ -154,14 +155,17 @@ mod tests {
     #[test]
     fn needs_come_first() {
         let mut seen = Vec::new();
-        let records = load(vec![ok("c", &["b"]), ok("b", &["a"]), ok("a", &[])], &[], &[], &mut seen).unwrap();
+        let records =
+            load(vec![ok("c", &["b"]), ok("b", &["a"]), ok("a", &[])], &[], &[], &mut seen).unwrap();
         assert_eq!(seen, ["a", "b", "c"]);
         assert!(records.iter().all(|r| r.status == Status::Ok));
     }
 
     #[test]
     fn skip_and_error_are_told_apart_and_spread_as_an_error() {
-        let skip = Registration::new("a", "x", &[], |_: &mut Vec<&'static str>| Err(NotLoaded::Skip("no kernel".into())));
+        let skip = Registration::new("a", "x", &[], |_: &mut Vec<&'static str>| {
+            Err(NotLoaded::Skip("no kernel".into()))
+        });
         let mut seen = Vec::new();
         let records = load(vec![skip, ok("b", &["a"])], &[], &[], &mut seen).unwrap();
         assert_eq!(records[0].status, Status::Skip("no kernel".into()));
@@ -174,13 +178,17 @@ mod tests {
         let mut seen = Vec::new();
         let records = load(vec![ok("a", &[])], &["a.x".to_owned()], &[], &mut seen).unwrap();
         assert!(records.is_empty());
-        let error = load(vec![ok("a", &[])], &["a.x".to_owned()], &["a.x".to_owned()], &mut seen).unwrap_err();
+        let error =
+            load(vec![ok("a", &[])], &["a.x".to_owned()], &["a.x".to_owned()], &mut seen).unwrap_err();
         assert!(error.to_string().starts_with("required plugin a.x is not loaded"));
     }
 
     #[test]
     fn circles_are_refused() {
         let mut seen = Vec::new();
-        assert!(matches!(load(vec![ok("a", &["b"]), ok("b", &["a"])], &[], &[], &mut seen), Err(Error::Circle(_))));
+        assert!(matches!(
+            load(vec![ok("a", &["b"]), ok("b", &["a"])], &[], &[], &mut seen),
+            Err(Error::Circle(_))
+        ));
     }
 }

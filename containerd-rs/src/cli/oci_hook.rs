@@ -47,8 +47,11 @@ pub(super) fn run(args: &Args) -> anyhow::Result<ExitCode> {
     std::io::stdin().take(MAX_STATE).read_to_end(&mut text).context("read the state from standard input")?;
     let state: State = serde_json::from_slice(&text).context("standard input is not a container state")?;
     let rootfs = rootfs(&state)?;
-    let expanded: Vec<String> = args.command.iter().map(|a| expand(a, &state, &rootfs)).collect::<Result<_, _>>()?;
-    let env = std::env::vars().map(|(k, v)| Ok((k, expand(&v, &state, &rootfs)?))).collect::<anyhow::Result<Vec<_>>>()?;
+    let expanded: Vec<String> =
+        args.command.iter().map(|a| expand(a, &state, &rootfs)).collect::<Result<_, _>>()?;
+    let env = std::env::vars()
+        .map(|(k, v)| Ok((k, expand(&v, &state, &rootfs)?)))
+        .collect::<anyhow::Result<Vec<_>>>()?;
     let [program, rest @ ..] = &expanded[..] else { bail!("no command given") };
     let error = Command::new(program).args(rest).env_clear().envs(env).exec();
     Err(error).with_context(|| format!("run {program}"))
@@ -96,7 +99,13 @@ mod tests {
 
     #[test]
     fn templates_are_expanded_and_unknown_ones_refused() {
-        let mut state = State { id: "c1".into(), bundle: "/b".into(), pid: 7, status: "created".into(), ..State::default() };
+        let mut state = State {
+            id: "c1".into(),
+            bundle: "/b".into(),
+            pid: 7,
+            status: "created".into(),
+            ..State::default()
+        };
         state.annotations.insert("k/x".into(), "v".into());
         for (text, want) in [
             ("plain", "plain"),

@@ -33,14 +33,20 @@ pub(super) fn run(cli: &Cli, args: &Args) -> anyhow::Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
         let publish = async {
-            let channel = tonic::transport::Endpoint::try_from(format!("unix://{address}"))?.connect().await?;
+            let channel =
+                tonic::transport::Endpoint::try_from(format!("unix://{address}"))?.connect().await?;
             let request = PublishRequest { topic: args.topic.clone(), event: Some(event) };
             let mut request = tonic::Request::new(request);
             let namespace = args.namespace.parse().context("the namespace is not a valid header value")?;
             request.metadata_mut().insert("containerd-namespace", namespace);
-            EventsClient::new(channel).publish(request).await.map_err(|s| anyhow::anyhow!("{}", s.message().to_owned()))?;
+            EventsClient::new(channel)
+                .publish(request)
+                .await
+                .map_err(|s| anyhow::anyhow!("{}", s.message().to_owned()))?;
             anyhow::Ok(())
         };
-        tokio::time::timeout(TIMEOUT, publish).await.with_context(|| format!("no answer from {address} within {TIMEOUT:?}"))?
+        tokio::time::timeout(TIMEOUT, publish)
+            .await
+            .with_context(|| format!("no answer from {address} within {TIMEOUT:?}"))?
     })
 }

@@ -105,7 +105,8 @@ pub(super) fn build(config: &Config, prepared: &Prepared) -> anyhow::Result<Buil
         uuid: None,
     };
     let registrations = registrations::all(config);
-    let records = plugins::load(registrations, &config.disabled_plugins, &config.required_plugins, &mut context)?;
+    let records =
+        plugins::load(registrations, &config.disabled_plugins, &config.required_plugins, &mut context)?;
     let first_error = records.iter().find_map(|r| match &r.status {
         Status::Error(message) => Some(format!("{}: {message}", r.uri())),
         _ => None,
@@ -119,7 +120,11 @@ pub(super) fn build(config: &Config, prepared: &Prepared) -> anyhow::Result<Buil
     }
 }
 
-fn assemble(context: Context, plugins: Arc<PluginTable>, metrics: Arc<metrics::Metrics>) -> anyhow::Result<Built> {
+fn assemble(
+    context: Context,
+    plugins: Arc<PluginTable>,
+    metrics: Arc<metrics::Metrics>,
+) -> anyhow::Result<Built> {
     let content: Arc<dyn store::ContentStore> = match &context.remote_content {
         Some(remote) => Arc::clone(remote),
         None => Arc::new(made(&context.content, "the content store")?),

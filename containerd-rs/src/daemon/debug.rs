@@ -34,7 +34,8 @@ fn memory() -> serde_json::Value {
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
     let kib = |key: &str| {
         let line = status.lines().find_map(|l| l.strip_prefix(key));
-        line.and_then(|l| l.trim_matches([':', ' ', '\t']).split(' ').next()?.parse::<u64>().ok()).map(|k| k * 1024)
+        line.and_then(|l| l.trim_matches([':', ' ', '\t']).split(' ').next()?.parse::<u64>().ok())
+            .map(|k| k * 1024)
     };
     json!({ "rss": kib("VmRSS"), "peak_rss": kib("VmHWM"), "virtual": kib("VmSize"), "threads": kib("Threads").map(|t| t / 1024) })
 }
@@ -63,8 +64,11 @@ pub(super) fn state() -> String {
         out.push_str(&format!("workers {} tasks {}\n", metrics.num_workers(), metrics.num_alive_tasks()));
     }
     for entry in std::fs::read_dir("/proc/self/task").into_iter().flatten().flatten() {
-        let read = |name: &str| std::fs::read_to_string(entry.path().join(name)).unwrap_or_default().trim().to_owned();
-        let state = read("status").lines().find_map(|l| l.strip_prefix("State:").map(|s| s.trim().to_owned()));
+        let read = |name: &str| {
+            std::fs::read_to_string(entry.path().join(name)).unwrap_or_default().trim().to_owned()
+        };
+        let state =
+            read("status").lines().find_map(|l| l.strip_prefix("State:").map(|s| s.trim().to_owned()));
         out.push_str(&format!(
             "thread {} {} state {} wchan {}\n",
             entry.file_name().to_string_lossy(),

@@ -37,7 +37,8 @@ pub(super) fn unix(settings: &UnixSettings) -> anyhow::Result<(UnixListener, Pat
         owner: Some((settings.uid, settings.gid)),
         ..sys::sock::ListenOptions::default()
     };
-    let listener = sys::sock::listen(&path, options).with_context(|| format!("listen on {}", path.display()))?;
+    let listener =
+        sys::sock::listen(&path, options).with_context(|| format!("listen on {}", path.display()))?;
     listener.set_nonblocking(true)?;
     Ok((UnixListener::from_std(listener)?, path))
 }

@@ -69,7 +69,11 @@ fn report(loaded: &Loaded) {
 async fn live(loaded: Loaded, started: Instant) -> anyhow::Result<()> {
     let mut signals = signals::Signals::install().context("take over signals")?;
     let config = loaded.config;
-    tracing::info!(version = crate::version::VERSION, revision = crate::version::REVISION, "starting containerd");
+    tracing::info!(
+        version = crate::version::VERSION,
+        revision = crate::version::REVISION,
+        "starting containerd"
+    );
     let prepared = prepare::prepare(&config)?;
     let dump_dir = if config.temp.is_empty() { std::env::temp_dir() } else { config.temp.clone().into() };
     let built = build::build(&config, &prepared)?;

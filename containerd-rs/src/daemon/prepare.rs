@@ -39,7 +39,8 @@ fn check(config: &Config) -> anyhow::Result<()> {
     for (name, path) in [("root", &config.root), ("state", &config.state)] {
         ensure!(Path::new(path).is_absolute(), "{name} must be an absolute path, not {path:?}");
     }
-    let address = config.plugins.get(schema::GRPC).and_then(|t| t.get("address")).and_then(toml::Value::as_str);
+    let address =
+        config.plugins.get(schema::GRPC).and_then(|t| t.get("address")).and_then(toml::Value::as_str);
     ensure!(address.is_some_and(|a| !a.is_empty()), "grpc address cannot be empty");
     Ok(())
 }
@@ -109,7 +110,10 @@ mod tests {
         assert_eq!(refused(|c| c.state = format!("{}/", c.root)), "root and state must be different paths");
         assert_eq!(refused(|c| c.root = "rel".into()), "root must be an absolute path, not \"rel\"");
         let no_address = |c: &mut Config| {
-            c.plugins.get_mut(schema::GRPC).unwrap().insert("address".into(), toml::Value::String(String::new()));
+            c.plugins
+                .get_mut(schema::GRPC)
+                .unwrap()
+                .insert("address".into(), toml::Value::String(String::new()));
         };
         assert_eq!(refused(no_address), "grpc address cannot be empty");
     }
@@ -124,6 +128,9 @@ mod tests {
         let text = format!("version = 4\nroot = '{}'\nstate = '{}'\n", root.display(), state.display());
         let prepared = prepare(&config(&text)).unwrap();
         let mode = |p: &Path| std::fs::metadata(p).unwrap().permissions().mode() & 0o7777;
-        assert_eq!((mode(&prepared.root), mode(&prepared.state), mode(&prepared.tmp_mounts)), (0o700, 0o711, 0o700));
+        assert_eq!(
+            (mode(&prepared.root), mode(&prepared.state), mode(&prepared.tmp_mounts)),
+            (0o700, 0o711, 0o700)
+        );
     }
 }

@@ -42,7 +42,9 @@ pub(super) fn recover(built: &Built, found: JoinHandle<runtime::Recovered>) -> R
         }
     });
     let parts = Arc::clone(&built.parts);
-    let start = |interval| Monitor::start(parts.runtime.clone(), parts.metadata.clone(), interval, Arc::new(Snapshots(parts)));
+    let start = |interval| {
+        Monitor::start(parts.runtime.clone(), parts.metadata.clone(), interval, Arc::new(Snapshots(parts)))
+    };
     Recovering { report, monitor: built.restart_interval.map(start) }
 }
 
@@ -51,12 +53,17 @@ struct Snapshots(Arc<services::Parts>);
 
 #[async_trait]
 impl RootFs for Snapshots {
-    async fn mounts(&self, namespace: &Namespace, container: &store::Container) -> Result<Vec<Mount>, base::Error> {
+    async fn mounts(
+        &self,
+        namespace: &Namespace,
+        container: &store::Container,
+    ) -> Result<Vec<Mount>, base::Error> {
         if container.snapshot_key.is_empty() {
             return Ok(Vec::new());
         }
         let name = &container.snapshotter;
-        let missing = || base::Error::not_found(format!("snapshotter {name:?} of container {:?}", container.id));
+        let missing =
+            || base::Error::not_found(format!("snapshotter {name:?} of container {:?}", container.id));
         let snapshots = self.0.snapshotters.get(name).ok_or_else(missing)?;
         let mounts = snapshots.mounts(&Scope::new(namespace.clone()), &container.snapshot_key).await;
         mounts.map_err(|e| base::Error::wrap(format!("root file system of container {:?}", container.id), e))

@@ -44,8 +44,12 @@ struct Address {
 
 /// Open every listener and serve on it. An address that cannot be had stops the start.
 pub(super) fn serve(config: &Config, built: &Built) -> anyhow::Result<Serving> {
-    let mut serving =
-        Serving { stop: CancellationToken::new(), tasks: TaskTracker::new(), sockets: Vec::new(), ttrpc: None };
+    let mut serving = Serving {
+        stop: CancellationToken::new(),
+        tasks: TaskTracker::new(),
+        sockets: Vec::new(),
+        ttrpc: None,
+    };
     ttrpc(config, built, &mut serving).context("ttrpc")?;
     debug(config, &mut serving).context("debug")?;
     metrics(config, built, &mut serving).context("metrics")?;
@@ -56,7 +60,8 @@ pub(super) fn serve(config: &Config, built: &Built) -> anyhow::Result<Serving> {
 fn grpc(config: &Config, built: &Built, serving: &mut Serving) -> anyhow::Result<()> {
     let settings: GrpcSettings = config.plugin(schema::GRPC)?;
     let (listener, path) = listen::unix(&settings.unix)?;
-    let limits = services::Limits { receive: settings.max_recv_message_size, send: settings.max_send_message_size };
+    let limits =
+        services::Limits { receive: settings.max_recv_message_size, send: settings.max_send_message_size };
     let routes = services::routes(Arc::clone(&built.parts), limits);
     let stop = serving.stop.clone();
     serving.sockets.push(path.clone());
@@ -93,13 +98,21 @@ fn ttrpc(config: &Config, built: &Built, serving: &mut Serving) -> anyhow::Resul
 }
 
 /// Connections of our own user; others are closed. A failing accept (no descriptors left) is retried after a pause.
-fn same_user(listener: UnixListener) -> impl futures_util::Stream<Item = std::io::Result<tokio::net::UnixStream>> + Send {
+fn same_user(
+    listener: UnixListener,
+) -> impl futures_util::Stream<Item = std::io::Result<tokio::net::UnixStream>> + Send {
     futures_util::stream::unfold(listener, |listener| async move {
         loop {
             match listener.accept().await {
                 Ok((stream, _)) => match sys::sock::peer_cred(&stream) {
-                    Ok(peer) if peer.uid == rustix::process::geteuid().as_raw() => return Some((Ok(stream), listener)),
-                    Ok(peer) => tracing::warn!(uid = peer.uid, pid = peer.pid, "ttrpc connection of another user refused"),
+                    Ok(peer) if peer.uid == rustix::process::geteuid().as_raw() => {
+                        return Some((Ok(stream), listener));
+                    }
+                    Ok(peer) => tracing::warn!(
+                        uid = peer.uid,
+                        pid = peer.pid,
+                        "ttrpc connection of another user refused"
+                    ),
                     Err(error) => tracing::warn!(error = base::chain(&error), "ttrpc peer cannot be told"),
                 },
                 Err(error) => {
@@ -142,7 +155,9 @@ fn metrics(config: &Config, built: &Built, serving: &mut Serving) -> anyhow::Res
         let registry = Arc::clone(&registry);
         async move {
             let kind = [("content-type", metrics::CONTENT_TYPE)];
-            tokio::task::spawn_blocking(move || (kind, registry.encode())).await.map_err(|_| "the collector failed")
+            tokio::task::spawn_blocking(move || (kind, registry.encode()))
+                .await
+                .map_err(|_| "the collector failed")
         }
     };
     tracing::info!(address, "serving metrics...");
@@ -165,8 +180,12 @@ fn http(serving: &Serving, router: Router, bound: Bound) {
     let stop = serving.stop.clone();
     serving.tasks.spawn(async move {
         let served = match bound {
-            Bound::Unix(listener) => axum::serve(listener, router).with_graceful_shutdown(stop.cancelled_owned()).await,
-            Bound::Tcp(listener) => axum::serve(listener, router).with_graceful_shutdown(stop.cancelled_owned()).await,
+            Bound::Unix(listener) => {
+                axum::serve(listener, router).with_graceful_shutdown(stop.cancelled_owned()).await
+            }
+            Bound::Tcp(listener) => {
+                axum::serve(listener, router).with_graceful_shutdown(stop.cancelled_owned()).await
+            }
         };
         if let Err(error) = served {
             tracing::error!(error = base::chain(&error), "HTTP server ended");

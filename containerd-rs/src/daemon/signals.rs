@@ -45,6 +45,8 @@ fn dump(dir: &std::path::Path) {
     let path: PathBuf = dir.join(format!("containerd.{}.stacks.log", std::process::id()));
     match sys::fs::write_atomic(&path, state.as_bytes(), 0o600) {
         Ok(()) => tracing::info!(path = %path.display(), "state written"),
-        Err(error) => tracing::error!(path = %path.display(), error = base::chain(&error), "cannot write the state"),
+        Err(error) => {
+            tracing::error!(path = %path.display(), error = base::chain(&error), "cannot write the state")
+        }
     }
 }

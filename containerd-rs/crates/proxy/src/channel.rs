@@ -25,7 +25,9 @@ impl Connection {
     pub fn new(address: &str) -> Result<Self, Error> {
         let path = address.strip_prefix("unix://").unwrap_or(address);
         if !path.starts_with('/') {
-            return Err(Error::invalid(format!("proxy address {address:?} must be the absolute path of a unix socket")));
+            return Err(Error::invalid(format!(
+                "proxy address {address:?} must be the absolute path of a unix socket"
+            )));
         }
         let endpoint = Endpoint::try_from(format!("unix://{path}"))
             .map_err(|e| Error::invalid(format!("proxy address {address:?}")).with_source(e))?;

@@ -86,13 +86,19 @@ impl RemoteBlob for Remote {
             return Ok(0);
         }
         let number = |n: u64| i64::try_from(n).map_err(|_| nonsense("offset"));
-        let message =
-            ReadContentRequest { digest: self.digest.to_string(), offset: number(offset)?, size: number(wanted)? };
-        let mut stream = self.client.clone().read(request(&self.scope, message)).await.map_err(error)?.into_inner();
+        let message = ReadContentRequest {
+            digest: self.digest.to_string(),
+            offset: number(offset)?,
+            size: number(wanted)?,
+        };
+        let mut stream =
+            self.client.clone().read(request(&self.scope, message)).await.map_err(error)?.into_inner();
         let mut filled = 0;
         while let Some(chunk) = stream.message().await.map_err(error)? {
             let end = filled + chunk.data.len();
-            let room = buf.get_mut(filled..end).ok_or_else(|| nonsense("the answer is longer than what was asked for"))?;
+            let room = buf
+                .get_mut(filled..end)
+                .ok_or_else(|| nonsense("the answer is longer than what was asked for"))?;
             room.copy_from_slice(&chunk.data);
             filled = end;
         }

@@ -16,7 +16,12 @@ pub(crate) fn mask(paths: &[String]) -> Option<FieldMask> {
 }
 
 pub(crate) fn mounts_in(mounts: Vec<api::types::Mount>) -> Vec<Mount> {
-    let one = |m: api::types::Mount| Mount { fstype: m.r#type, source: m.source, target: m.target, options: m.options };
+    let one = |m: api::types::Mount| Mount {
+        fstype: m.r#type,
+        source: m.source,
+        target: m.target,
+        options: m.options,
+    };
     mounts.into_iter().map(one).collect()
 }
 

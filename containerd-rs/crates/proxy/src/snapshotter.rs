@@ -64,10 +64,19 @@ fn info_in(info: Option<Info>) -> Result<snapshot::Info> {
         Kind::View => snapshot::Kind::View,
         Kind::Active => snapshot::Kind::Active,
         Kind::Committed => snapshot::Kind::Committed,
-        Kind::Unknown => return Err(Error::refused(ErrorKind::Internal, "the answer has a snapshot of unknown kind")),
+        Kind::Unknown => {
+            return Err(Error::refused(ErrorKind::Internal, "the answer has a snapshot of unknown kind"));
+        }
     };
     let (created_at, updated_at) = (time(info.created_at), time(info.updated_at));
-    Ok(snapshot::Info { kind, name: info.name, parent: info.parent, labels: info.labels, created_at, updated_at })
+    Ok(snapshot::Info {
+        kind,
+        name: info.name,
+        parent: info.parent,
+        labels: info.labels,
+        created_at,
+        updated_at,
+    })
 }
 
 #[async_trait]
@@ -80,8 +89,11 @@ impl Snapshotter for ProxySnapshotter {
     async fn update(&self, info: snapshot::Info, fields: &[String]) -> Result<snapshot::Info> {
         let scope = scope(&info.name);
         let info = api::Info { name: info.name, labels: info.labels, ..Default::default() };
-        let message =
-            UpdateSnapshotRequest { snapshotter: self.name.clone(), info: Some(info), update_mask: mask(fields) };
+        let message = UpdateSnapshotRequest {
+            snapshotter: self.name.clone(),
+            info: Some(info),
+            update_mask: mask(fields),
+        };
         info_in(self.client().update(request(&scope, message)).await.map_err(error)?.into_inner().info)
     }
 
@@ -93,14 +105,18 @@ impl Snapshotter for ProxySnapshotter {
 
     async fn mounts(&self, key: &str) -> Result<Vec<Mount>> {
         let message = MountsRequest { snapshotter: self.name.clone(), key: key.to_owned() };
-        Ok(mounts_in(self.client().mounts(request(&scope(key), message)).await.map_err(error)?.into_inner().mounts))
+        Ok(mounts_in(
+            self.client().mounts(request(&scope(key), message)).await.map_err(error)?.into_inner().mounts,
+        ))
     }
 
     async fn prepare(&self, key: &str, parent: &str, labels: Labels) -> Result<Vec<Mount>> {
         let (snapshotter, key, parent) = (self.name.clone(), key.to_owned(), parent.to_owned());
         let scope = scope(&key);
         let message = PrepareSnapshotRequest { snapshotter, key, parent, labels };
-        Ok(mounts_in(self.client().prepare(request(&scope, message)).await.map_err(error)?.into_inner().mounts))
+        Ok(mounts_in(
+            self.client().prepare(request(&scope, message)).await.map_err(error)?.into_inner().mounts,
+        ))
     }
 
     async fn view(&self, key: &str, parent: &str, labels: Labels) -> Result<Vec<Mount>> {
@@ -138,7 +154,10 @@ impl Snapshotter for ProxySnapshotter {
                 found.push(info_in(Some(info))?);
             }
             if found.len() > LIMIT {
-                return Err(Error::refused(ErrorKind::ResourceExhausted, format!("more than {LIMIT} snapshots")));
+                return Err(Error::refused(
+                    ErrorKind::ResourceExhausted,
+                    format!("more than {LIMIT} snapshots"),
+                ));
             }
         }
         found.retain(|info| filters.matches(info));

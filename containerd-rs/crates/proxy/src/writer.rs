@@ -35,7 +35,11 @@ pub(crate) struct ProxyWriter {
 }
 
 impl ProxyWriter {
-    pub(crate) async fn open(mut client: ContentClient<Channel>, scope: &Scope, options: WriterOptions) -> Result<Self> {
+    pub(crate) async fn open(
+        mut client: ContentClient<Channel>,
+        scope: &Scope,
+        options: WriterOptions,
+    ) -> Result<Self> {
         let (requests, receiver) = mpsc::channel(1);
         let first = WriteContentRequest {
             action: WriteAction::Stat.into(),
@@ -49,20 +53,25 @@ impl ProxyWriter {
         let answers = client.write(stream).await.map_err(error)?.into_inner();
         let now = SystemTime::UNIX_EPOCH;
         let digest = Digest::sha256(b"");
-        let mut writer = Self { requests, answers, options, offset: 0, digest, started_at: now, updated_at: now };
+        let mut writer =
+            Self { requests, answers, options, offset: 0, digest, started_at: now, updated_at: now };
         let answer = writer.answer().await?;
         writer.take(&answer)?;
         Ok(writer)
     }
 
     async fn answer(&mut self) -> Result<WriteContentResponse> {
-        let late = || Error::Refused { kind: ErrorKind::DeadlineExceeded, message: format!("no answer within {ANSWER:?}") };
+        let late = || Error::Refused {
+            kind: ErrorKind::DeadlineExceeded,
+            message: format!("no answer within {ANSWER:?}"),
+        };
         let next = tokio::time::timeout(ANSWER, self.answers.message()).await.map_err(|_| late())?;
         next.map_err(error)?.ok_or_else(|| nonsense("the write stream ended early"))
     }
 
     fn take(&mut self, answer: &WriteContentResponse) -> Result<()> {
-        self.offset = u64::try_from(answer.offset).map_err(|_| nonsense("the answer has a negative offset"))?;
+        self.offset =
+            u64::try_from(answer.offset).map_err(|_| nonsense("the answer has a negative offset"))?;
         self.started_at = time(answer.started_at);
         self.updated_at = time(answer.updated_at);
         if !answer.digest.is_empty() {

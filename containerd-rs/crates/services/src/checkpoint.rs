@@ -44,11 +44,19 @@ pub(crate) async fn take(
     let namespace = &scope.namespace;
     if !given.is_empty() {
         let dir = Path::new(&given);
-        parts.runtime.checkpoint(namespace, &request.container_id, dir, options.as_ref()).await.map_err(status)?;
+        parts
+            .runtime
+            .checkpoint(namespace, &request.container_id, dir, options.as_ref())
+            .await
+            .map_err(status)?;
         return Ok(Vec::new());
     }
     let dir = temporary("ctrd-checkpoint")?;
-    parts.runtime.checkpoint(namespace, &request.container_id, dir.path(), options.as_ref()).await.map_err(status)?;
+    parts
+        .runtime
+        .checkpoint(namespace, &request.container_id, dir.path(), options.as_ref())
+        .await
+        .map_err(status)?;
     let packed = pack(parts, scope, dir.path().to_path_buf()).await?;
     let spec = container.spec.unwrap_or_default();
     let spec = protos::api::Any { type_url: spec.type_url, value: spec.value }.encode_to_vec();
@@ -136,7 +144,10 @@ pub(crate) async fn unpack(
     checkpoint: Descriptor,
 ) -> Result<tempfile::TempDir, Status> {
     if checkpoint.media_type != IMAGE {
-        return Err(refuse(base::ErrorKind::Unknown, format!("unsupported checkpoint type {:?}", checkpoint.media_type)));
+        return Err(refuse(
+            base::ErrorKind::Unknown,
+            format!("unsupported checkpoint type {:?}", checkpoint.media_type),
+        ));
     }
     // Its bytes may come from anywhere, so they are applied as a layer's are: by a worker that sees this directory only.
     let mut archive = descriptor_in(checkpoint)?;
@@ -148,7 +159,8 @@ pub(crate) async fn unpack(
         options: vec!["rbind".to_owned(), "rw".to_owned()],
         ..Default::default()
     };
-    let differ = parts.differs.first().ok_or_else(|| refuse(base::ErrorKind::Unimplemented, "no differ is loaded"))?;
+    let differ =
+        parts.differs.first().ok_or_else(|| refuse(base::ErrorKind::Unimplemented, "no differ is loaded"))?;
     differ.apply(scope, &archive, &[target], snapshot::ApplyOptions::default()).await.map_err(status)?;
     Ok(dir)
 }

@@ -22,7 +22,8 @@ type Result<T> = std::result::Result<Response<T>, Status>;
 impl Containers for Service {
     async fn get(&self, request: Request<GetContainerRequest>) -> Result<GetContainerResponse> {
         let scope = scope(&request)?;
-        let found = self.0.metadata.containers().get(&scope.namespace, &request.get_ref().id).map_err(status)?;
+        let found =
+            self.0.metadata.containers().get(&scope.namespace, &request.get_ref().id).map_err(status)?;
         Ok(Response::new(GetContainerResponse { container: Some(container_out(found)) }))
     }
 
@@ -31,7 +32,8 @@ impl Containers for Service {
         Ok(Response::new(ListContainersResponse { containers }))
     }
 
-    type ListStreamStream = Pin<Box<dyn Stream<Item = std::result::Result<ListContainerMessage, Status>> + Send>>;
+    type ListStreamStream =
+        Pin<Box<dyn Stream<Item = std::result::Result<ListContainerMessage, Status>> + Send>>;
 
     async fn list_stream(&self, request: Request<ListContainersRequest>) -> Result<Self::ListStreamStream> {
         let all = self.listed(&request)?.into_iter();
@@ -44,7 +46,12 @@ impl Containers for Service {
         let container = request.into_inner().container.ok_or_else(|| invalid("container must be set"))?;
         let parts = Arc::clone(&self.0);
         to_the_end(async move {
-            let made = parts.metadata.containers().create(&scope.namespace, container_in(container)).await.map_err(status)?;
+            let made = parts
+                .metadata
+                .containers()
+                .create(&scope.namespace, container_in(container))
+                .await
+                .map_err(status)?;
             let event = ev::ContainerCreate {
                 id: made.id.clone(),
                 image: made.image.clone(),
@@ -70,7 +77,8 @@ impl Containers for Service {
         to_the_end(async move {
             let mask = mask(update_mask);
             let containers = parts.metadata.containers();
-            let updated = containers.update(&scope.namespace, container_in(container), &mask).await.map_err(status)?;
+            let updated =
+                containers.update(&scope.namespace, container_in(container), &mask).await.map_err(status)?;
             let event = ev::ContainerUpdate {
                 id: updated.id.clone(),
                 image: updated.image.clone(),

@@ -63,8 +63,13 @@ impl Content for Service {
         let UpdateRequest { info, update_mask } = request.into_inner();
         let info = info.ok_or_else(|| invalid("info must be set"))?;
         let now = SystemTime::UNIX_EPOCH;
-        let wanted =
-            ContentInfo { digest: digest(&info.digest)?, size: 0, created_at: now, updated_at: now, labels: info.labels };
+        let wanted = ContentInfo {
+            digest: digest(&info.digest)?,
+            size: 0,
+            created_at: now,
+            updated_at: now,
+            labels: info.labels,
+        };
         let parts = Arc::clone(&self.0);
         to_the_end(async move {
             let updated = parts.content.update(&scope, wanted, &mask(update_mask)).await.map_err(status)?;
@@ -94,7 +99,11 @@ impl Content for Service {
         let parts = Arc::clone(&self.0);
         to_the_end(async move {
             parts.content.delete(&scope, &digest).await.map_err(status)?;
-            parts.publish(&scope.namespace, "/content/delete", &ev::ContentDelete { digest: digest.to_string() });
+            parts.publish(
+                &scope.namespace,
+                "/content/delete",
+                &ev::ContentDelete { digest: digest.to_string() },
+            );
             Ok(Response::new(()))
         })
         .await
@@ -169,7 +178,9 @@ async fn send_range(
     while from < to {
         let wanted = usize::try_from((to - from).min(CHUNK)).unwrap_or_default();
         let message = match blob.chunk(from, wanted).await {
-            Ok(data) if data.is_empty() => Err(refuse(base::ErrorKind::DataLoss, "unexpected end of the blob")),
+            Ok(data) if data.is_empty() => {
+                Err(refuse(base::ErrorKind::DataLoss, "unexpected end of the blob"))
+            }
             Ok(data) => {
                 let offset = i64::try_from(from).unwrap_or(i64::MAX);
                 from += data.len() as u64;

@@ -18,7 +18,12 @@ use crate::status::{invalid, refuse, status};
 type Answers = mpsc::Sender<Result<WriteContentResponse, Status>>;
 
 /// Serve one write stream to its end.
-pub(crate) async fn serve(parts: Arc<Parts>, scope: Scope, mut requests: Streaming<WriteContentRequest>, answers: Answers) {
+pub(crate) async fn serve(
+    parts: Arc<Parts>,
+    scope: Scope,
+    mut requests: Streaming<WriteContentRequest>,
+    answers: Answers,
+) {
     let first = match requests.message().await {
         Ok(Some(first)) => first,
         Ok(None) => return,
@@ -89,7 +94,11 @@ impl Session {
         Ok(())
     }
 
-    async fn step(&mut self, parts: &Parts, request: WriteContentRequest) -> Result<Option<WriteContentResponse>, Status> {
+    async fn step(
+        &mut self,
+        parts: &Parts,
+        request: WriteContentRequest,
+    ) -> Result<Option<WriteContentResponse>, Status> {
         self.take_expectations(parts, &request).await?;
         let Some(writer) = self.writer.as_mut() else { return Ok(None) };
         let action = request.action();
@@ -123,7 +132,8 @@ impl Session {
             }
             self.writer = None;
             answer.total = i64::try_from(size).unwrap_or(i64::MAX);
-            let event = ev::ContentCreate { digest: answer.digest.clone(), size: answer.total, ..Default::default() };
+            let event =
+                ev::ContentCreate { digest: answer.digest.clone(), size: answer.total, ..Default::default() };
             parts.publish(&self.scope.namespace, "/content/create", &event);
         }
         Ok(Some(answer))
@@ -131,7 +141,11 @@ impl Session {
 
     /// A later message may give the total and the digest, or correct them. A digest that is there already ends the
     /// session and the ingest.
-    async fn take_expectations(&mut self, parts: &Parts, request: &WriteContentRequest) -> Result<(), Status> {
+    async fn take_expectations(
+        &mut self,
+        parts: &Parts,
+        request: &WriteContentRequest,
+    ) -> Result<(), Status> {
         if request.total > 0 {
             self.total = u64::try_from(request.total).unwrap_or_default();
         }
@@ -144,7 +158,11 @@ impl Session {
                 writer.close().await;
             }
             if let Err(error) = parts.content.abort(&self.scope, &self.reference).await {
-                tracing::warn!(reference = self.reference, error = base::chain(&error), "cannot abort an ingest");
+                tracing::warn!(
+                    reference = self.reference,
+                    error = base::chain(&error),
+                    "cannot abort an ingest"
+                );
             }
             return Err(refuse(ErrorKind::AlreadyExists, format!("blob with expected digest {expected}")));
         }
@@ -160,7 +178,10 @@ async fn position(writer: &mut dyn ContentWriter, offset: u64) -> Result<(), Sta
         return writer.truncate(0).await.map_err(status);
     }
     if offset > 0 && offset != at {
-        return Err(refuse(ErrorKind::OutOfRange, format!("write @{offset} must occur at current offset {at}")));
+        return Err(refuse(
+            ErrorKind::OutOfRange,
+            format!("write @{offset} must occur at current offset {at}"),
+        ));
     }
     Ok(())
 }

@@ -132,7 +132,13 @@ pub(crate) fn container_out(c: store::Container) -> api::containers::Container {
 pub(crate) fn image_in(i: api::images::Image) -> Result<store::Image, Status> {
     let target = i.target.ok_or_else(|| invalid("image target must be set"))?;
     let now = SystemTime::UNIX_EPOCH;
-    Ok(store::Image { name: i.name, labels: i.labels, target: descriptor_in(target)?, created_at: now, updated_at: now })
+    Ok(store::Image {
+        name: i.name,
+        labels: i.labels,
+        target: descriptor_in(target)?,
+        created_at: now,
+        updated_at: now,
+    })
 }
 
 pub(crate) fn image_out(i: store::Image) -> api::images::Image {

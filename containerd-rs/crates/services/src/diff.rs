@@ -22,11 +22,16 @@ impl Diff for Service {
         let r = request.into_inner();
         let diff = descriptor_in(r.diff.ok_or_else(|| invalid("diff must be set"))?)?;
         let mounts = mounts_in(r.mounts);
-        let payloads: std::collections::BTreeMap<_, _> = r.payloads.into_iter().map(|(k, v)| (k, any_in(v))).collect();
+        let payloads: std::collections::BTreeMap<_, _> =
+            r.payloads.into_iter().map(|(k, v)| (k, any_in(v))).collect();
         let parts = Arc::clone(&self.0);
         to_the_end(async move {
             for differ in &parts.differs {
-                let options = ApplyOptions { sync_fs: r.sync_fs, payloads: payloads.clone(), ..ApplyOptions::default() };
+                let options = ApplyOptions {
+                    sync_fs: r.sync_fs,
+                    payloads: payloads.clone(),
+                    ..ApplyOptions::default()
+                };
                 match differ.apply(&scope, &diff, &mounts, options).await {
                     Ok(applied) => {
                         return Ok(Response::new(ApplyResponse { applied: Some(descriptor_out(&applied)) }));
@@ -59,7 +64,10 @@ impl Diff for Service {
                     Err(error) => return Err(status(error)),
                 }
             }
-            Err(refuse(ErrorKind::Unimplemented, format!("no differ makes media type {:?}", options.media_type)))
+            Err(refuse(
+                ErrorKind::Unimplemented,
+                format!("no differ makes media type {:?}", options.media_type),
+            ))
         })
         .await
     }

@@ -37,7 +37,10 @@ impl Events for Service {
 
     type SubscribeStream = Pin<Box<dyn Stream<Item = Result<Envelope, Status>> + Send>>;
 
-    async fn subscribe(&self, request: Request<SubscribeRequest>) -> Result<Response<Self::SubscribeStream>, Status> {
+    async fn subscribe(
+        &self,
+        request: Request<SubscribeRequest>,
+    ) -> Result<Response<Self::SubscribeStream>, Status> {
         let filters = filters(&request.get_ref().filters)?;
         let stream = self.0.events.subscribe(filters).map(|event| match event {
             Ok(envelope) => Ok(envelope_out(&envelope)),
@@ -57,11 +60,15 @@ impl events_service::Events for Forwarding {
         _: &ttrpc::asynchronous::TtrpcContext,
         request: events_service::ForwardRequest,
     ) -> ttrpc::Result<protos::shim::Empty> {
-        let envelope = request.envelope.into_option().ok_or_else(|| rejected(base::ErrorKind::InvalidArgument, "envelope must be set"))?;
+        let envelope = request
+            .envelope
+            .into_option()
+            .ok_or_else(|| rejected(base::ErrorKind::InvalidArgument, "envelope must be set"))?;
         let stamp = envelope.timestamp.into_option().unwrap_or_default();
         let timestamp = base::timestamp::from_parts(stamp.seconds, stamp.nanos)
             .map_err(|e| rejected(base::ErrorKind::InvalidArgument, &base::chain(&e)))?;
-        let event = envelope.event.into_option().map(|a| base::Any { type_url: a.type_url, value: a.value.into() });
+        let event =
+            envelope.event.into_option().map(|a| base::Any { type_url: a.type_url, value: a.value.into() });
         let envelope = events::Envelope {
             timestamp,
             namespace: envelope.namespace,
@@ -151,7 +158,13 @@ mod tests {
 
     #[test]
     fn fields_of_events_are_found_for_filters() {
-        let exit = any(&ev::TaskExit { container_id: "c".into(), id: "e".into(), pid: 3, exit_status: 1, exited_at: None });
+        let exit = any(&ev::TaskExit {
+            container_id: "c".into(),
+            id: "e".into(),
+            pid: 3,
+            exit_status: 1,
+            exited_at: None,
+        });
         assert_eq!(exit.type_url, "containerd.events.TaskExit");
         assert_eq!(event_field(&exit, &["container_id"]).as_deref(), Some("c"));
         assert_eq!(event_field(&exit, &["nope"]), None);

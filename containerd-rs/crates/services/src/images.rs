@@ -19,7 +19,8 @@ type Result<T> = std::result::Result<Response<T>, Status>;
 impl Images for Service {
     async fn get(&self, request: Request<GetImageRequest>) -> Result<GetImageResponse> {
         let scope = scope(&request)?;
-        let found = self.0.metadata.images().get(&scope.namespace, &request.get_ref().name).map_err(status)?;
+        let found =
+            self.0.metadata.images().get(&scope.namespace, &request.get_ref().name).map_err(status)?;
         Ok(Response::new(GetImageResponse { image: Some(image_out(found)) }))
     }
 
@@ -66,7 +67,8 @@ impl Images for Service {
         let epoch = source_date_epoch.as_ref().map(time).transpose()?;
         let parts = Arc::clone(&self.0);
         to_the_end(async move {
-            let updated = parts.metadata.images().update(&scope, image, &mask, epoch).await.map_err(status)?;
+            let updated =
+                parts.metadata.images().update(&scope, image, &mask, epoch).await.map_err(status)?;
             let event = ImageUpdate { name: updated.name.clone(), labels: updated.labels.clone() };
             parts.publish(&scope.namespace, "/images/update", &event);
             Ok(Response::new(UpdateImageResponse { image: Some(image_out(updated)) }))

@@ -28,7 +28,9 @@ impl base::filter::Fields for Filterable<'_> {
             ["type"] => Some(Cow::Borrowed(&self.0.kind)),
             ["id"] => Some(Cow::Borrowed(&self.0.id)),
             ["capabilities"] => Some(Cow::Owned(self.0.capabilities.join(","))),
-            ["platforms"] => Some(Cow::Owned(self.0.platforms.iter().map(ToString::to_string).collect::<Vec<_>>().join(","))),
+            ["platforms"] => Some(Cow::Owned(
+                self.0.platforms.iter().map(ToString::to_string).collect::<Vec<_>>().join(","),
+            )),
             _ => None,
         }
     }
@@ -37,9 +39,11 @@ impl base::filter::Fields for Filterable<'_> {
 fn out(p: &PluginRecord) -> Plugin {
     let init_err = match &p.status {
         PluginStatus::Ok => None,
-        PluginStatus::Skip(reason) => {
-            Some(rpc::Status { code: Code::Unknown as i32, message: format!("{reason}: {SKIP}"), details: vec![] })
-        }
+        PluginStatus::Skip(reason) => Some(rpc::Status {
+            code: Code::Unknown as i32,
+            message: format!("{reason}: {SKIP}"),
+            details: vec![],
+        }),
         PluginStatus::Error(message) => {
             Some(rpc::Status { code: Code::Unknown as i32, message: message.clone(), details: vec![] })
         }
@@ -73,23 +77,36 @@ impl Introspection for Service {
         }))
     }
 
-    async fn plugin_info(&self, request: Request<PluginInfoRequest>) -> Result<Response<PluginInfoResponse>, Status> {
+    async fn plugin_info(
+        &self,
+        request: Request<PluginInfoRequest>,
+    ) -> Result<Response<PluginInfoResponse>, Status> {
         let PluginInfoRequest { r#type, id, options } = request.into_inner();
         let plugin = self.0.plugins.get(&r#type, &id).ok_or_else(|| not_found("plugin not found"))?;
         let mut answer = PluginInfoResponse { plugin: Some(out(plugin)), extra: None };
         let Some(options) = options else { return Ok(Response::new(answer)) };
         if plugin.status != PluginStatus::Ok {
-            return Err(refuse(base::ErrorKind::FailedPrecondition, "plugin is not loaded, cannot give information"));
+            return Err(refuse(
+                base::ErrorKind::FailedPrecondition,
+                "plugin is not loaded, cannot give information",
+            ));
         }
         if r#type != "io.containerd.runtime.v2" || id != "task" {
-            return Err(refuse(base::ErrorKind::Unimplemented, format!("{type}.{id} has no further information")));
+            return Err(refuse(
+                base::ErrorKind::Unimplemented,
+                format!("{type}.{id} has no further information"),
+            ));
         }
-        let wanted: RuntimeRequest =
-            options.unpack().map_err(|e| invalid(format!("options of a runtime request: {}", base::chain(&e))))?;
+        let wanted: RuntimeRequest = options
+            .unpack()
+            .map_err(|e| invalid(format!("options of a runtime request: {}", base::chain(&e))))?;
         let runtime = self.0.runtime.clone();
         answer.extra = Some(
             to_the_end(async move {
-                let info = runtime.runtime_info(&wanted.runtime_path, wanted.options.map(any_in).as_ref()).await.map_err(status)?;
+                let info = runtime
+                    .runtime_info(&wanted.runtime_path, wanted.options.map(any_in).as_ref())
+                    .await
+                    .map_err(status)?;
                 Ok(crate::convert::runtime_info_out(info))
             })
             .await?,

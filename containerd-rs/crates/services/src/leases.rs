@@ -79,7 +79,12 @@ impl Leases for Service {
 
     async fn list_resources(&self, request: Request<ListResourcesRequest>) -> Result<ListResourcesResponse> {
         let scope = scope(&request)?;
-        let found = self.0.metadata.leases().list_resources(&scope.namespace, &request.get_ref().id).map_err(status)?;
+        let found = self
+            .0
+            .metadata
+            .leases()
+            .list_resources(&scope.namespace, &request.get_ref().id)
+            .map_err(status)?;
         Ok(Response::new(ListResourcesResponse { resources: found.into_iter().map(resource_out).collect() }))
     }
 }

@@ -51,7 +51,8 @@ impl Namespaces for Service {
         let parts = Arc::clone(&self.0);
         to_the_end(async move {
             let mask = mask(update_mask);
-            let updated = parts.metadata.namespaces().update(&name, wanted.labels, &mask).await.map_err(status)?;
+            let updated =
+                parts.metadata.namespaces().update(&name, wanted.labels, &mask).await.map_err(status)?;
             let event = ev::NamespaceUpdate { name: name.to_string(), labels: updated.labels.clone() };
             parts.publish(&name, "/namespaces/update", &event);
             Ok(Response::new(UpdateNamespaceResponse { namespace: Some(out(updated)) }))

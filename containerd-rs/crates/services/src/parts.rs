@@ -54,13 +54,18 @@ impl Parts {
         if name.is_empty() {
             return Err(crate::status::invalid("snapshotter argument missing"));
         }
-        self.snapshotters.get(name).cloned().ok_or_else(|| crate::status::invalid(format!("snapshotter not loaded: {name}")))
+        self.snapshotters
+            .get(name)
+            .cloned()
+            .ok_or_else(|| crate::status::invalid(format!("snapshotter not loaded: {name}")))
     }
 
     /// The record of a container that a request named.
     pub(crate) fn container(&self, namespace: &Namespace, id: &str) -> Result<store::Container, Status> {
         self.metadata.containers().get(namespace, id).map_err(|e| match base::Kinded::kind(&e) {
-            base::ErrorKind::NotFound => not_found(format!("container {id:?} in namespace {:?}", namespace.as_str())),
+            base::ErrorKind::NotFound => {
+                not_found(format!("container {id:?} in namespace {:?}", namespace.as_str()))
+            }
             _ => status(e),
         })
     }

@@ -36,7 +36,10 @@ fn sandbox_in(s: Option<Sandbox>) -> std::result::Result<store::Sandbox, Status>
 fn sandbox_out(s: store::Sandbox) -> Sandbox {
     Sandbox {
         sandbox_id: s.id,
-        runtime: Some(types::sandbox::Runtime { name: s.runtime.name, options: s.runtime.options.map(any_out) }),
+        runtime: Some(types::sandbox::Runtime {
+            name: s.runtime.name,
+            options: s.runtime.options.map(any_out),
+        }),
         spec: s.spec.map(any_out),
         labels: s.labels,
         created_at: Some(timestamp(s.created_at)),
@@ -65,7 +68,12 @@ impl Store for Service {
         let sandbox = sandbox_in(sandbox)?;
         let parts = Arc::clone(&self.0);
         to_the_end(async move {
-            let updated = parts.metadata.sandboxes().update(&scope.namespace, sandbox, &fields).await.map_err(status)?;
+            let updated = parts
+                .metadata
+                .sandboxes()
+                .update(&scope.namespace, sandbox, &fields)
+                .await
+                .map_err(status)?;
             Ok(Response::new(StoreUpdateResponse { sandbox: Some(sandbox_out(updated)) }))
         })
         .await
@@ -91,7 +99,12 @@ impl Store for Service {
 
     async fn get(&self, request: Request<StoreGetRequest>) -> Result<StoreGetResponse> {
         let scope = scope(&request)?;
-        let found = self.0.metadata.sandboxes().get(&scope.namespace, &request.get_ref().sandbox_id).map_err(status)?;
+        let found = self
+            .0
+            .metadata
+            .sandboxes()
+            .get(&scope.namespace, &request.get_ref().sandbox_id)
+            .map_err(status)?;
         Ok(Response::new(StoreGetResponse { sandbox: Some(sandbox_out(found)) }))
     }
 }

@@ -93,9 +93,11 @@ impl Streaming for Service {
     ) -> Result<Response<Self::StreamStream>, Status> {
         let namespace = scope(&request)?.namespace;
         let mut incoming = request.into_inner();
-        let first = incoming.message().await?.ok_or_else(|| invalid("the first message must name the stream"))?;
-        let init: StreamInit =
-            first.unpack().map_err(|e| invalid(format!("the first message must name the stream: {}", base::chain(&e))))?;
+        let first =
+            incoming.message().await?.ok_or_else(|| invalid("the first message must name the stream"))?;
+        let init: StreamInit = first
+            .unpack()
+            .map_err(|e| invalid(format!("the first message must name the stream: {}", base::chain(&e))))?;
         if init.id.is_empty() {
             return Err(invalid("stream id must not be empty"));
         }

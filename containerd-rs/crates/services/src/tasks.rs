@@ -34,13 +34,15 @@ impl Service {
         W: FnOnce(runtime::Runtime, Namespace) -> F + Send + 'static,
     {
         let runtime = self.0.runtime.clone();
-        to_the_end(async move { work(runtime, scope.namespace).await.map(Response::new).map_err(status) }).await
+        to_the_end(async move { work(runtime, scope.namespace).await.map(Response::new).map_err(status) })
+            .await
     }
 }
 
 /// What a new task is made from: the request over the container's record.
 fn plan(request: CreateTaskRequest, container: store::Container) -> std::result::Result<CreateTask, Status> {
-    let options = request.options.map(any_in).filter(|o| !o.type_url.is_empty()).or(container.runtime.options);
+    let options =
+        request.options.map(any_in).filter(|o| !o.type_url.is_empty()).or(container.runtime.options);
     let restore_path = crate::checkpoint::restore_path(options.as_ref());
     let sandbox_id = match container.sandbox_id.as_str() {
         "" => None,
@@ -137,7 +139,8 @@ impl Tasks for Service {
 
     async fn get(&self, request: Request<GetRequest>) -> Result<GetResponse> {
         let (scope, r) = (scope(&request)?, request.into_inner());
-        let state = self.0.runtime.state(&scope.namespace, &r.container_id, &r.exec_id).await.map_err(status)?;
+        let state =
+            self.0.runtime.state(&scope.namespace, &r.container_id, &r.exec_id).await.map_err(status)?;
         Ok(Response::new(GetResponse { process: Some(process_out(state)) }))
     }
 
@@ -186,10 +189,8 @@ impl Tasks for Service {
             // Standard input is the only stream that can be closed from here.
             return Ok(Response::new(()));
         }
-        self.act(scope, async move |runtime, ns| {
-            runtime.close_io(&ns, &r.container_id, &r.exec_id).await
-        })
-        .await
+        self.act(scope, async move |runtime, ns| runtime.close_io(&ns, &r.container_id, &r.exec_id).await)
+            .await
     }
 
     async fn pause(&self, request: Request<PauseTaskRequest>) -> Result<()> {
@@ -205,7 +206,8 @@ impl Tasks for Service {
     async fn list_pids(&self, request: Request<ListPidsRequest>) -> Result<ListPidsResponse> {
         let (scope, r) = (scope(&request)?, request.into_inner());
         let found = self.0.runtime.pids(&scope.namespace, &r.container_id).await.map_err(status)?;
-        let processes = found.into_iter().map(|p| ProcessInfo { pid: p.pid, info: p.info.map(any_out) }).collect();
+        let processes =
+            found.into_iter().map(|p| ProcessInfo { pid: p.pid, info: p.info.map(any_out) }).collect();
         Ok(Response::new(ListPidsResponse { processes }))
     }
 
@@ -253,7 +255,8 @@ impl Tasks for Service {
 
     async fn wait(&self, request: Request<WaitRequest>) -> Result<WaitResponse> {
         let (scope, r) = (scope(&request)?, request.into_inner());
-        let exit = self.0.runtime.wait(&scope.namespace, &r.container_id, &r.exec_id).await.map_err(status)?;
+        let exit =
+            self.0.runtime.wait(&scope.namespace, &r.container_id, &r.exec_id).await.map_err(status)?;
         Ok(Response::new(WaitResponse { exit_status: exit.status, exited_at: exit.exited_at.map(timestamp) }))
     }
 }

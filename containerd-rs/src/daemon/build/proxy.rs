@@ -25,7 +25,9 @@ pub(super) fn registrations(config: &Config) -> Vec<Registration<Context>> {
             }
         };
         let id = name.clone();
-        Some(Registration::new(kind, id, requires, move |context: &mut Context| load(context, kind, &name, &plugin)))
+        Some(Registration::new(kind, id, requires, move |context: &mut Context| {
+            load(context, kind, &name, &plugin)
+        }))
     };
     config.proxy_plugins.iter().filter_map(one).collect()
 }

@@ -55,9 +55,23 @@ pub(super) fn all(config: &Config) -> Vec<Plugin> {
         Plugin::new(CONTAINER_MONITOR, "restart", &[EVENT, SERVICE], runtimes::restart),
         Plugin::new(METRICS, "grpc-prometheus", &[], nothing),
     ]);
-    for id in ["containers", "content", "diff", "events", "healthcheck", "images", "introspection", "leases", "namespaces",
-        "sandboxes", "snapshots", "streaming", "tasks", "transfer", "version"]
-    {
+    for id in [
+        "containers",
+        "content",
+        "diff",
+        "events",
+        "healthcheck",
+        "images",
+        "introspection",
+        "leases",
+        "namespaces",
+        "sandboxes",
+        "snapshots",
+        "streaming",
+        "tasks",
+        "transfer",
+        "version",
+    ] {
         all.push(Plugin::new(GRPC, id, &[SERVICE], nothing));
     }
     all.push(Plugin::new(SERVER, "grpc", &[GRPC, METRICS], nothing));

@@ -85,7 +85,8 @@ struct RestartSettings {
 /// Started with the recovery of tasks; here only its settings are read.
 pub(super) fn restart(context: &mut Context) -> Result<Loaded, NotLoaded> {
     let settings: RestartSettings = context.config.plugin(schema::RESTART)?;
-    let interval = parse_duration(&settings.interval).with_context(|| format!("interval {:?}", settings.interval))?;
+    let interval =
+        parse_duration(&settings.interval).with_context(|| format!("interval {:?}", settings.interval))?;
     context.restart_interval = Some(interval);
     let capabilities = ["no", "always", "on-failure", "unless-stopped"].map(str::to_owned).to_vec();
     Ok(Loaded { capabilities, ..Loaded::default() })

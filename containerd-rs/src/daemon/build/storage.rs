@@ -84,7 +84,11 @@ pub(super) fn metadata(context: &mut Context) -> Result<Loaded, NotLoaded> {
     let sharing = match settings.content_sharing_policy.as_str() {
         "" | "shared" => store::Sharing::Shared,
         "isolated" => store::Sharing::Isolated,
-        other => return Err(anyhow::anyhow!("unknown content_sharing_policy {other:?}: use shared or isolated").into()),
+        other => {
+            return Err(
+                anyhow::anyhow!("unknown content_sharing_policy {other:?}: use shared or isolated").into()
+            );
+        }
     };
     let dir = context.root_of(METADATA, "bolt");
     sys::fs::ensure_dir(&dir, 0o700)?;
@@ -98,26 +102,11 @@ pub(super) fn metadata(context: &mut Context) -> Result<Loaded, NotLoaded> {
     context.content = Some(content);
     context.metadata = Some(metadata);
     let policy = if sharing == store::Sharing::Shared { "shared" } else { "isolated" };
-    let exports = [("policy".to_owned(), policy.to_owned()), ("path".to_owned(), dir.join("meta.db").display().to_string())];
+    let exports = [
+        ("policy".to_owned(), policy.to_owned()),
+        ("path".to_owned(), dir.join("meta.db").display().to_string()),
+    ];
     Ok(Loaded { exports: exports.into(), ..Loaded::default() })
-}
-
-/// A snapshotter as the collector sees it.
-struct Backend(Arc<snapshot::Snapshots>);
-
-#[async_trait::async_trait]
-impl store::SnapshotBackend for Backend {
-    async fn prune(&self, live: &store::LiveKeys) -> store::Result<usize> {
-        self.0.prune_backend(|| live.current()).await.map_err(refused)
-    }
-
-    async fn cleanup(&self) -> store::Result<()> {
-        self.0.cleanup().await.map_err(refused)
-    }
-}
-
-fn refused(error: snapshot::Error) -> store::Error {
-    store::Error::Refused { kind: base::Kinded::kind(&error), message: base::chain(&error) }
 }
 
 #[derive(Deserialize)]
@@ -131,7 +120,9 @@ struct GcSettings {
 
 pub(super) fn gc(context: &mut Context) -> Result<Loaded, NotLoaded> {
     let settings: GcSettings = context.config.plugin("io.containerd.gc.v1.scheduler")?;
-    let duration = |key: &str, text: &str| parse_duration(text).with_context(|| format!("{key} = {text:?} is not a duration"));
+    let duration = |key: &str, text: &str| {
+        parse_duration(text).with_context(|| format!("{key} = {text:?} is not a duration"))
+    };
     let options = store::SchedulerOptions {
         pause_threshold: settings.pause_threshold,
         deletion_threshold: settings.deletion_threshold,
@@ -142,7 +133,7 @@ pub(super) fn gc(context: &mut Context) -> Result<Loaded, NotLoaded> {
     let (metadata, content) = (made(&context.metadata, "metadata")?, made(&context.content, "content")?);
     let gc = store::Gc::new(metadata, content);
     for (name, snapshots) in &context.namespaced {
-        gc.register_snapshotter(name, Arc::new(Backend(Arc::clone(snapshots))));
+        gc.register_snapshotter(name, Arc::clone(snapshots) as Arc<dyn store::SnapshotBackend>);
     }
     let (events, metrics) = (made(&context.events, "events")?, Arc::clone(&context.metrics));
     let report = move |result: &store::Result<store::GcReport>| match result {

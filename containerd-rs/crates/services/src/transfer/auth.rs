@@ -41,7 +41,9 @@ impl Credentials for StreamCredentials {
         let answer: AuthResponse = answer.unpack().ok()?;
         match answer.auth_type() {
             AuthType::None => None,
-            AuthType::Credentials => Some(Credential::Password { user: answer.username, secret: answer.secret }),
+            AuthType::Credentials => {
+                Some(Credential::Password { user: answer.username, secret: answer.secret })
+            }
             AuthType::Refresh => Some(Credential::RefreshToken(answer.secret)),
             AuthType::Header => Some(Credential::Header(answer.secret)),
         }

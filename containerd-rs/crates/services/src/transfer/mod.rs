@@ -39,7 +39,8 @@ impl Transfer for Service {
     async fn transfer(&self, request: Request<TransferRequest>) -> Result<Response<()>, Status> {
         let scope = scope(&request)?;
         let TransferRequest { source, destination, options } = request.into_inner();
-        let (source, destination) = (decode::end(source, "source")?, decode::end(destination, "destination")?);
+        let (source, destination) =
+            (decode::end(source, "source")?, decode::end(destination, "destination")?);
         let stream = options.map(|o| o.progress_stream).unwrap_or_default();
         let parts = Arc::clone(&self.0);
         let progress = progress::open(&parts, &scope, &stream)?;
@@ -91,7 +92,8 @@ impl Job {
         options.unpack = settings.unpack_targets(&self.parts, to.unpacks)?;
         options.max_concurrent_downloads = settings.max_concurrent_downloads;
         options.progress = self.progress.clone();
-        let images = image::pull::pull(&self.local(), &self.scope, &resolver, options).await.map_err(status)?;
+        let images =
+            image::pull::pull(&self.local(), &self.scope, &resolver, options).await.map_err(status)?;
         self.tell(&images);
         Ok(())
     }
@@ -115,7 +117,8 @@ impl Job {
             progress: self.progress.clone(),
         };
         let source = bytes_stream::receive(stream);
-        let imported = image::archive::import(&self.local(), &self.scope, source, options).await.map_err(status)?;
+        let imported =
+            image::archive::import(&self.local(), &self.scope, source, options).await.map_err(status)?;
         self.tell(&imported.images);
         Ok(())
     }
@@ -133,15 +136,18 @@ impl Job {
         options.skip_non_distributable = to.skip_non_distributable;
         options.progress = self.progress.clone();
         let local = self.local();
-        let (exported, sent) =
-            tokio::join!(image::archive::export(&local, &self.scope, sink, options), bytes_stream::send(stream, chunks));
+        let (exported, sent) = tokio::join!(
+            image::archive::export(&local, &self.scope, sink, options),
+            bytes_stream::send(stream, chunks)
+        );
         exported.map_err(status)?;
         sent
     }
 
     async fn tag(&self, from: ImageStore, to: ImageStore) -> Result<(), Status> {
         let destination = decode::destination(&to, "");
-        let images = image::tag(&self.local(), &self.scope, &from.name, &destination).await.map_err(status)?;
+        let images =
+            image::tag(&self.local(), &self.scope, &from.name, &destination).await.map_err(status)?;
         self.tell(&images);
         Ok(())
     }

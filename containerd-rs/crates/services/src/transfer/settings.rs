@@ -62,7 +62,8 @@ impl TransferSettings {
         wanted: Vec<UnpackConfiguration>,
     ) -> Result<Vec<UnpackTarget>, Status> {
         let one = |unpack: UnpackConfiguration| {
-            let name = if unpack.snapshotter.is_empty() { base::defaults::SNAPSHOTTER } else { &unpack.snapshotter };
+            let name =
+                if unpack.snapshotter.is_empty() { base::defaults::SNAPSHOTTER } else { &unpack.snapshotter };
             let snapshots = parts.snapshotter(name)?;
             let differ = parts.differs.first().ok_or_else(|| invalid("no differ is loaded"))?;
             let platform = match unpack.platform {
