@@ -61,6 +61,12 @@ impl World {
         world
     }
 
+    /// Whether the shim under test is the original's.
+    pub fn is_original(&self) -> bool {
+        let version = std::process::Command::new(&self.shim).arg("-v").output().unwrap();
+        String::from_utf8_lossy(&version.stdout).contains("Go version")
+    }
+
     pub fn path(&self, name: &str) -> PathBuf {
         self.dir.path().join(name)
     }
