@@ -4,6 +4,7 @@
 mod world;
 
 use std::fs;
+use std::task::Poll;
 use std::time::Duration;
 
 use base::{ErrorKind, Kinded};
@@ -20,9 +21,13 @@ fn a_killed_shim_gives_one_exit_and_a_clean_machine() {
     let shim = daemon.endpoint("c1").shim_pid;
     daemon.events_until("/tasks/start");
     let (runtime, ns) = (daemon.runtime.clone(), daemon.namespace.clone());
-    let waiting = daemon.spawn(async move { runtime.wait(&ns, "c1", "").await });
-    signal(shim as i32, Signal::KILL);
-    let waited = daemon.run(waiting).unwrap().unwrap();
+    let waited = daemon.run(async {
+        let mut waiting = std::pin::pin!(runtime.wait(&ns, "c1", ""));
+        let begun = std::future::poll_fn(|cx| Poll::Ready(waiting.as_mut().poll(cx).is_pending()));
+        assert!(begun.await);
+        signal(shim as i32, Signal::KILL);
+        waiting.await.unwrap()
+    });
     assert_eq!((waited.pid, waited.status), (pid, 137));
     let events = daemon.events_until("/tasks/delete");
     assert_eq!(topics(&events), ["/tasks/exit", "/tasks/delete"]);

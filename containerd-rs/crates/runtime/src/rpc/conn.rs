@@ -25,6 +25,8 @@ use super::frame::{self, Frame};
 const WAITING_CALLS: usize = 64;
 /// Unwritten bytes above which no further call is taken in.
 const UNWRITTEN: usize = 1 << 20;
+/// Reads before others get their turn.
+const READS_AT_ONCE: usize = 64;
 /// Pending calls above which the abandoned ones are dropped from the table.
 const PENDING_SWEEP: usize = 64;
 
@@ -266,7 +268,8 @@ impl Driver {
     /// Reads what is there and hands out whole answers. At most one frame is ever buffered.
     fn read(&mut self) -> io::Result<()> {
         let mut buffer = [0u8; 8192];
-        loop {
+        // A peer that never stops sending does not keep the thread to itself.
+        for _ in 0..READS_AT_ONCE {
             match self.stream.try_read(&mut buffer) {
                 Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
                 Ok(n) => {
@@ -277,6 +280,7 @@ impl Driver {
                 Err(e) => return Err(e),
             }
         }
+        Ok(())
     }
 
     fn deliver(&mut self) -> Result<(), frame::FrameError> {

@@ -46,12 +46,14 @@ impl TaskClient {
         let service = if version >= 3 { V3 } else { V2 };
         let answer = self.conn.call(service, method, request, limit).await;
         match answer {
-            Err(e) if version >= 3 && unknown_service(&e) => {
+            Err(first) if version >= 3 && unknown_service(&first) => {
                 let again = self.conn.call(V2, method, request, limit).await;
-                if !again.as_ref().is_err_and(unknown_service) {
-                    tracing::info!(method, "shim does not know task v3, speaking v2 to it");
-                    self.version.store(2, Ordering::Relaxed);
+                if again.as_ref().is_err_and(unknown_service) {
+                    // It is the method that it does not have, not the service.
+                    return Err(first);
                 }
+                tracing::info!(method, "shim does not know task v3, speaking v2 to it");
+                self.version.store(2, Ordering::Relaxed);
                 again
             }
             other => other,
@@ -69,5 +71,103 @@ fn unknown_service(error: &CallError) -> bool {
         ErrorKind::Unimplemented => true,
         ErrorKind::InvalidArgument | ErrorKind::NotFound => message.contains(V3) || message.contains(V2),
         _ => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::expect_used)]
+    use super::*;
+    use protobuf::well_known_types::empty::Empty;
+    use protos::shim::task_v3::{ConnectRequest, ConnectResponse, PauseRequest};
+    use protos::shim::{task_v2, task_v3};
+    use std::collections::HashMap;
+    use tokio::net::UnixStream;
+    use ttrpc::r#async::{Server, Service, TtrpcContext};
+
+    const LIMIT: Duration = Duration::from_secs(5);
+
+    struct Fake;
+
+    #[async_trait::async_trait]
+    impl task_v2::Task for Fake {
+        async fn connect(
+            &self,
+            _: &TtrpcContext,
+            _: task_v2::ConnectRequest,
+        ) -> ttrpc::Result<task_v2::ConnectResponse> {
+            Ok(task_v2::ConnectResponse { task_pid: 2, ..Default::default() })
+        }
+    }
+
+    #[async_trait::async_trait]
+    impl task_v3::Task for Fake {
+        async fn connect(&self, ctx: &TtrpcContext, _: ConnectRequest) -> ttrpc::Result<ConnectResponse> {
+            assert_eq!(ctx.metadata.get("containerd-namespace-ttrpc").unwrap(), &["ns"]);
+            Ok(ConnectResponse { task_pid: 3, ..Default::default() })
+        }
+        async fn pause(&self, _: &TtrpcContext, _: PauseRequest) -> ttrpc::Result<Empty> {
+            let code = ttrpc::Code::UNIMPLEMENTED;
+            Err(ttrpc::Error::RpcStatus(ttrpc::get_status(code, "no freezer here".to_owned())))
+        }
+    }
+
+    async fn serve(service: HashMap<String, Service>) -> (TaskClient, Server, tempfile::TempDir) {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("s");
+        let address = format!("unix://{}", path.display());
+        let mut server = Server::new().bind(&address).unwrap().register_service(service);
+        server.start().await.unwrap();
+        let stream = UnixStream::connect(&path).await.unwrap();
+        (TaskClient::new(Conn::new(stream, "ns"), 3), server, dir)
+    }
+
+    async fn connect(client: &TaskClient) -> u32 {
+        let answer: ConnectResponse = client.call("Connect", &ConnectRequest::new(), LIMIT).await.unwrap();
+        answer.task_pid
+    }
+
+    #[tokio::test]
+    async fn a_shim_that_knows_only_v2_is_spoken_to_in_v2() {
+        let (client, mut server, _dir) = serve(task_v2::create_task(Arc::new(Fake))).await;
+        assert_eq!(connect(&client).await, 2);
+        assert_eq!(client.version(), 2);
+        assert_eq!(connect(&client).await, 2);
+        server.shutdown().await.unwrap();
+        client.conn().closed().await;
+        let gone = client.call::<_, ConnectResponse>("Connect", &ConnectRequest::new(), LIMIT).await;
+        assert!(matches!(gone, Err(CallError::Closed)));
+    }
+
+    #[tokio::test]
+    async fn a_method_that_v3_does_not_have_is_no_reason_for_v2() {
+        let (client, mut server, _dir) = serve(task_v3::create_task(Arc::new(Fake))).await;
+        assert_eq!(connect(&client).await, 3);
+        let refused = client.call::<_, Empty>("Pause", &PauseRequest::new(), LIMIT).await.unwrap_err();
+        assert_eq!(
+            (refused.kind(), refused.to_string().as_str()),
+            (ErrorKind::Unimplemented, "no freezer here")
+        );
+        assert_eq!(client.version(), 3);
+        let huge = PauseRequest { id: "x".repeat(5 << 20), ..PauseRequest::default() };
+        let refused = client.call::<_, Empty>("Pause", &huge, LIMIT).await.unwrap_err();
+        assert_eq!(refused.kind(), ErrorKind::ResourceExhausted);
+        assert_eq!(connect(&client).await, 3, "the connection is still good");
+        server.shutdown().await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn abandoned_calls_leave_nothing_behind() {
+        let (ours, _silent) = UnixStream::pair().unwrap();
+        let client = TaskClient::new(Conn::new(ours, "ns"), 3);
+        let mut unanswered = 0;
+        let request = PauseRequest::new();
+        for _ in 0..500 {
+            let asked = client.call::<_, Empty>("Pause", &request, Duration::from_micros(200));
+            unanswered += u32::from(matches!(asked.await, Err(CallError::Timeout { .. })));
+        }
+        assert_eq!(unanswered, 500);
+        client.conn().close();
+        client.conn().closed().await;
     }
 }

@@ -1,6 +1,7 @@
 use base::Namespace;
 use protos::shim::task_v3::{WaitRequest, WaitResponse};
 
+use crate::entry::Phase;
 use crate::error::Error;
 use crate::model::Exit;
 use crate::rpc::{CallError, FOR_EVER};
@@ -14,6 +15,10 @@ impl Runtime {
     /// # Errors
     /// `NotFound` when there is no such task or exec now.
     pub async fn wait(&self, namespace: &Namespace, id: &str, exec_id: &str) -> Result<Exit, Error> {
+        let dying = self.shared.table.get(namespace, id).filter(|entry| entry.phase() == Phase::Dead);
+        if let Some(entry) = dying {
+            return Ok(entry.ended().await);
+        }
         let (entry, mut shim) = self.live(namespace, id).await?;
         let request =
             WaitRequest { id: id.to_owned(), exec_id: exec_id.to_owned(), ..WaitRequest::default() };
