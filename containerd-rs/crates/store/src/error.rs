@@ -12,13 +12,13 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
-    /// A rule was not kept, an object is missing, or one is in the way. `message` ends with the
-    /// words of `kind`.
-    #[error("{message}: {kind}")]
+    /// A rule was not kept, an object is missing, or one is in the way. The text ends with the words
+    /// of `kind`, unless that is unknown.
+    #[error("{message}{}", ending(*kind))]
     Refused {
         /// Class of the refusal.
         kind: ErrorKind,
-        /// What was refused and why, without the kind's words.
+        /// What was refused and why, without the words of `kind`.
         message: String,
     },
     /// A value that came with the request is malformed.
@@ -81,6 +81,10 @@ pub enum Error {
     /// A change panicked; it was undone.
     #[error("metadata change failed unexpectedly: {0}")]
     Panicked(String),
+}
+
+fn ending(kind: ErrorKind) -> String {
+    if kind == ErrorKind::Unknown { String::new() } else { format!(": {kind}") }
 }
 
 impl Error {

@@ -16,7 +16,7 @@ use base::filter::{Fields, FilterSet};
 use base::labels::Labels;
 use base::{Digest, Scope};
 
-pub(crate) use backend::blocking;
+pub(crate) use backend::{blocking, sync_dir};
 pub use blob::{Blob, RemoteBlob};
 pub use local::LocalContent;
 

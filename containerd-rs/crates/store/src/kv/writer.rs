@@ -3,7 +3,7 @@
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, PoisonError, RwLock};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use redb::{
     Database, DatabaseError, Durability, ReadableDatabase, ReadableTable, StorageError, TableDefinition,
@@ -95,16 +95,37 @@ pub(super) fn open(path: &Path, tables: &[Table], options: &KvOptions) -> Result
     if let Some(dir) = path.parent() {
         std::fs::create_dir_all(dir).map_err(|e| Error::io("create directory", dir, e))?;
     }
-    let opened = catch_unwind(|| Database::builder().set_cache_size(options.cache_bytes).create(path));
-    let database = match opened {
-        Ok(Ok(database)) => database,
-        Ok(Err(e)) => return Err(open_failed(path, e)),
-        Err(_) => {
-            return Err(Error::Damaged { path: path.to_owned(), source: "page check failed".into() });
-        }
-    };
+    if !path.exists() {
+        create(path, tables, options)?;
+    }
+    let database = open_file(path, options)?;
     let opened = create_tables(&database, tables).map_err(|e| failed(path, e))?;
     Ok((database, opened))
+}
+
+/// Makes a new database beside its place and puts it there whole.
+fn create(path: &Path, tables: &[Table], options: &KvOptions) -> Result<()> {
+    let mut new = path.as_os_str().to_owned();
+    new.push(".new");
+    let new = PathBuf::from(new);
+    // what an earlier attempt left was never used
+    match std::fs::remove_file(&new) {
+        Err(e) if e.kind() != std::io::ErrorKind::NotFound => return Err(Error::io("delete", &new, e)),
+        _ => {}
+    }
+    let database = open_file(&new, options)?;
+    create_tables(&database, tables).map_err(|e| failed(&new, e))?;
+    drop(database);
+    std::fs::rename(&new, path).map_err(|e| Error::io("put in place", path, e))?;
+    crate::content::sync_dir(path.parent().unwrap_or(path))
+}
+
+fn open_file(path: &Path, options: &KvOptions) -> Result<Database> {
+    match catch_unwind(|| Database::builder().set_cache_size(options.cache_bytes).create(path)) {
+        Ok(Ok(database)) => Ok(database),
+        Ok(Err(e)) => Err(open_failed(path, e)),
+        Err(_) => Err(Error::Damaged { path: path.to_owned(), source: "page check failed".into() }),
+    }
 }
 
 fn create_tables(database: &Database, tables: &[Table]) -> Result<u64, redb::Error> {
@@ -158,8 +179,8 @@ pub(super) struct Writer {
     queue: Arc<Queue>,
     shared: Arc<Shared>,
     log: Option<ChangeLog>,
-    /// A relaxed commit has not been followed by a durable one.
-    unsynced: bool,
+    /// Since when a relaxed commit has not been followed by a durable one.
+    unsynced: Option<Instant>,
 }
 
 /// What a batch did to the database.
@@ -179,13 +200,16 @@ impl Writer {
         shared: Arc<Shared>,
     ) -> Self {
         let path = path.to_owned();
-        Writer { path, tables, options, database: Some(database), queue, shared, log: None, unsynced: false }
+        Writer { path, tables, options, database: Some(database), queue, shared, log: None, unsynced: None }
     }
 
     pub(super) fn run(mut self) {
         loop {
-            let patience =
-                if self.unsynced && !self.options.no_sync { RELAXED } else { Duration::from_secs(3600) };
+            let patience = if self.unsynced.is_some() && !self.options.no_sync {
+                RELAXED
+            } else {
+                Duration::from_secs(3600)
+            };
             match self.queue.take(patience) {
                 Next::Batch(batch) => self.batch(batch),
                 Next::Idle => self.sync(),
@@ -197,7 +221,8 @@ impl Writer {
     }
 
     fn batch(&mut self, mut batch: Vec<Box<dyn Work>>) {
-        let durable = !self.options.no_sync && batch.iter().any(|w| !w.relaxed());
+        let overdue = self.unsynced.is_some_and(|since| since.elapsed() > RELAXED);
+        let durable = !self.options.no_sync && (overdue || batch.iter().any(|w| !w.relaxed()));
         let result = self.reopen().and_then(|()| self.transact(&mut batch, durable));
         match result {
             Ok(outcome) => {
@@ -264,13 +289,13 @@ impl Writer {
         txn.commit().map_err(|e| fail(e.into()))?;
         let view = view_of(&self.path, database, self.tables).map_err(fail)?;
         self.set_view(Some(view));
-        self.unsynced = !durable;
+        self.unsynced = if durable { None } else { self.unsynced.or_else(|| Some(Instant::now())) };
         Ok(outcome)
     }
 
     /// Makes relaxed commits durable.
     fn sync(&mut self) {
-        if !self.unsynced {
+        if self.unsynced.is_none() {
             return;
         }
         let Some(database) = &self.database else { return };
@@ -280,7 +305,7 @@ impl Writer {
             Ok(txn.commit()?)
         };
         match flush() {
-            Ok(()) => self.unsynced = false,
+            Ok(()) => self.unsynced = None,
             Err(e) => {
                 tracing::error!(error = %e, path = %self.path.display(), "metadata sync failed");
                 self.fail();
@@ -300,7 +325,7 @@ impl Writer {
     fn fail(&mut self) {
         self.set_view(None);
         self.log = None;
-        self.unsynced = false;
+        self.unsynced = None;
         self.database = None;
         if let Err(e) = self.reopen() {
             tracing::warn!(error = base::chain(&e), "metadata database could not be opened again yet");

@@ -136,7 +136,7 @@ impl Namespaces<'_> {
     /// # Errors
     /// FailedPrecondition naming what it still has; NotFound.
     pub async fn delete(&self, name: &Namespace) -> Result<()> {
-        let name = name.clone();
+        let (meta, name) = (self.meta.clone(), name.clone());
         self.meta
             .write(move |tx| {
                 let left = remains(tx, name.as_str())?;
@@ -153,6 +153,8 @@ impl Namespaces<'_> {
                 for table in [SANDBOXES, LEASES, LEASE_REFS, INGESTS, CHILDREN, COMMITS] {
                     tx.delete_prefix(table, &prefix(&[name.as_str()]))?;
                 }
+                // its ingests have bytes
+                meta.shared.dirty().content = true;
                 tx.mark_dirty();
                 Ok(())
             })
