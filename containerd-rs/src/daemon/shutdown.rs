@@ -23,6 +23,9 @@ pub(super) async fn shutdown(serving: Serving, recovering: Recovering, built: Bu
     if tokio::time::timeout(GRACE, tasks.wait()).await.is_err() {
         tracing::debug!("requests were still open after {GRACE:?}");
     }
+    if !built.parts.runtime.drain(GRACE).await {
+        tracing::warn!("tasks were still being made or removed after {GRACE:?}");
+    }
     for path in sockets {
         if let Err(error) = std::fs::remove_file(&path)
             && error.kind() != std::io::ErrorKind::NotFound

@@ -2,6 +2,7 @@
 //! when the client goes.
 
 use std::borrow::Cow;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use base::{ContainerId, Namespace, Scope};
@@ -41,9 +42,12 @@ impl Service {
 
 /// What a new task is made from: the request over the container's record.
 fn plan(request: CreateTaskRequest, container: store::Container) -> std::result::Result<CreateTask, Status> {
-    let options =
-        request.options.map(any_in).filter(|o| !o.type_url.is_empty()).or(container.runtime.options);
-    let restore_path = crate::checkpoint::restore_path(options.as_ref());
+    let options = request.options.map(any_in).filter(|o| !o.type_url.is_empty());
+    let given = crate::checkpoint::restore_path(options.as_ref());
+    // Set by CRI: restored from a directory, and running at once.
+    let annotations = request.checkpoint.as_ref().map(|descriptor| &descriptor.annotations);
+    let from_path = annotations.and_then(|all| all.get("RestoreFromPath")).map(PathBuf::from);
+    let options = options.or(container.runtime.options);
     let sandbox_id = match container.sandbox_id.as_str() {
         "" => None,
         id => Some(base::SandboxId::new(id).map_err(|e| invalid(base::chain(&e)))?),
@@ -58,8 +62,8 @@ fn plan(request: CreateTaskRequest, container: store::Container) -> std::result:
         stdout: request.stdout,
         stderr: request.stderr,
         terminal: request.terminal,
-        restore_from_path: restore_path.is_some(),
-        checkpoint_dir: restore_path,
+        restore_from_path: from_path.is_some(),
+        checkpoint_dir: from_path.or(given),
         options,
         sandbox_id,
         task_api_address: request.task_api_address,
@@ -89,25 +93,22 @@ impl Tasks for Service {
         let request = request.into_inner();
         ContainerId::new(&request.container_id).map_err(|e| invalid(base::chain(&e)))?;
         let container = self.0.container(&scope.namespace, &request.container_id)?;
-        let parts = Arc::clone(&self.0);
-        to_the_end(async move {
-            let checkpoint = request.checkpoint.clone();
-            let mut wanted = plan(request, container)?;
-            // Unpacked before anything is made, and gone again with this guard.
-            let unpacked = match checkpoint {
-                Some(descriptor) if !descriptor.digest.is_empty() => {
-                    Some(crate::checkpoint::unpack(&parts, &scope, descriptor).await?)
-                }
-                _ => None,
-            };
-            if let Some(dir) = &unpacked {
-                wanted.checkpoint_dir = Some(dir.path().to_path_buf());
+        let checkpoint = request.checkpoint.clone();
+        let mut wanted = plan(request, container)?;
+        // Unpacked before anything is made, and gone again with this guard.
+        let unpacked = match checkpoint {
+            Some(descriptor) if wanted.checkpoint_dir.is_none() && !descriptor.digest.is_empty() => {
+                Some(crate::checkpoint::unpack(&self.0, &scope, descriptor).await?)
             }
-            let container_id = wanted.container_id.clone();
-            let pid = parts.runtime.create(&scope.namespace, wanted).await.map_err(status)?;
-            Ok(Response::new(CreateTaskResponse { container_id, pid }))
-        })
-        .await
+            _ => None,
+        };
+        if let Some(dir) = &unpacked {
+            wanted.checkpoint_dir = Some(dir.path().to_path_buf());
+        }
+        let container_id = wanted.container_id.clone();
+        // Not detached: a client that gives up has the create undone, as with the original.
+        let pid = self.0.runtime.create(&scope.namespace, wanted).await.map_err(status)?;
+        Ok(Response::new(CreateTaskResponse { container_id, pid }))
     }
 
     async fn start(&self, request: Request<StartRequest>) -> Result<StartResponse> {
@@ -236,8 +237,7 @@ impl Tasks for Service {
         let filters = filters(&request.get_ref().filters)?;
         let namespace = scope.namespace.as_str();
         let mut metrics = Vec::new();
-        for task in self.0.runtime.list(&scope.namespace).await {
-            let id = task.container_id;
+        for (_, id) in self.0.runtime.ids(Some(&scope.namespace)) {
             if !filters.matches(&Task { namespace, id: &id }) {
                 continue;
             }
