@@ -17,9 +17,9 @@ use crate::resolve::{quick, with_login};
 const PROGRAM: &str = "/usr/bin/docker-registry";
 
 /// A running registry on a free loopback port; killed and removed with the value.
-struct Distribution {
+pub struct Distribution {
     process: Child,
-    address: String,
+    pub address: String,
     dir: tempfile::TempDir,
 }
 
@@ -31,7 +31,7 @@ impl Drop for Distribution {
 }
 
 impl Distribution {
-    fn start(auth: &str) -> Distribution {
+    pub fn start(auth: &str) -> Distribution {
         assert!(
             Path::new(PROGRAM).exists(),
             "{PROGRAM} is not installed: these tests need Debian's package docker-registry"
@@ -81,7 +81,7 @@ impl Distribution {
 }
 
 /// An image in the store, from an archive.
-async fn given(node: &Node, sample: &Sample, name: &str) {
+pub async fn given(node: &Node, sample: &Sample, name: &str) {
     let mut d = crate::node::descriptor(base::oci::media_type::OCI_MANIFEST, &sample.manifest);
     d["annotations"] = serde_json::json!({"io.containerd.image.name": name});
     let index = serde_json::json!({"schemaVersion": 2, "manifests": [d]}).to_string();

@@ -13,3 +13,4 @@ mod resolve;
 mod tls;
 mod unpack;
 mod upload;
+mod whole;

@@ -47,6 +47,11 @@ impl Node {
         Node::at(dir)
     }
 
+    /// Where it all lies.
+    pub fn path(&self) -> &std::path::Path {
+        self.dir.path()
+    }
+
     pub fn images(&self) -> Vec<String> {
         let all = FilterSet::parse(&[] as &[&str]).unwrap();
         self.local

@@ -173,7 +173,8 @@ async fn cut_connections_do_not_matter() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn wrong_bytes_leave_nothing_behind() {
-    for part in ["/blobs/", "/manifests/sha256"] {
+    let layer = Digest::sha256(&Sample::new("linux/amd64", &[1 << 20]).layers[0]).to_string();
+    for part in [layer.as_str(), "/manifests/sha256"] {
         let (registry, _, reference) = start(&[1 << 20]).await;
         registry.fault("GET", part, 99, Fault::Garble);
         let node = Node::new();
