@@ -183,6 +183,16 @@ pub(super) struct Writer {
     unsynced: Option<Instant>,
 }
 
+/// However the thread ends, nobody waits for it in vain.
+impl Drop for Writer {
+    fn drop(&mut self) {
+        self.queue.close();
+        while let Next::Batch(batch) = self.queue.take(Duration::ZERO) {
+            batch.into_iter().for_each(|w| w.finish(Some(Error::Closed)));
+        }
+    }
+}
+
 /// What a batch did to the database.
 #[derive(Default)]
 struct Outcome {
@@ -223,7 +233,11 @@ impl Writer {
     fn batch(&mut self, mut batch: Vec<Box<dyn Work>>) {
         let overdue = self.unsynced.is_some_and(|since| since.elapsed() > RELAXED);
         let durable = !self.options.no_sync && (overdue || batch.iter().any(|w| !w.relaxed()));
-        let result = self.reopen().and_then(|()| self.transact(&mut batch, durable));
+        // a page that cannot be right may panic in the database
+        let run = AssertUnwindSafe(|| self.reopen().and_then(|()| self.transact(&mut batch, durable)));
+        let result = catch_unwind(run).unwrap_or_else(|_| {
+            Err(Error::Damaged { path: self.path.clone(), source: "page check failed".into() })
+        });
         match result {
             Ok(outcome) => {
                 if outcome.activity != Activity::default() {
