@@ -7,11 +7,13 @@ use bytes::{Bytes, BytesMut};
 use http::{HeaderMap, HeaderName, Method, StatusCode, Uri, header};
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 
 use super::error::Failure;
 use super::location;
 
+/// A body must bring so many bytes within the stall time, or end.
+const MIN_PROGRESS: usize = 1024;
 /// Longest error body that is looked at.
 const MAX_ERROR_BODY: usize = 64_000;
 /// Longest message of a registry that goes into an error.
@@ -26,6 +28,9 @@ pub(crate) struct Answer {
     pub(crate) headers: HeaderMap,
     body: Incoming,
     stall: Duration,
+    /// Time spent waiting for the body, and bytes that came, since the last real progress.
+    waited: Duration,
+    trickled: usize,
 }
 
 impl Answer {
@@ -36,7 +41,8 @@ impl Answer {
         stall: Duration,
     ) -> Answer {
         let (parts, body) = response.into_parts();
-        Answer { method, url, status: parts.status, headers: parts.headers, body, stall }
+        let (status, headers) = (parts.status, parts.headers);
+        Answer { method, url, status, headers, body, stall, waited: Duration::ZERO, trickled: 0 }
     }
 
     pub(crate) fn header(&self, name: HeaderName) -> Option<&str> {
@@ -54,18 +60,14 @@ impl Answer {
         value.split(';').next().unwrap_or_default().trim()
     }
 
-    /// The next piece of the body; a body that is silent for the stall time fails.
+    /// The next piece of the body. A body that is silent for the stall time fails, and so does one
+    /// that only trickles; the time that the caller takes between pieces does not count.
     pub(crate) async fn chunk(&mut self) -> Result<Option<Bytes>, Failure> {
         loop {
-            let frame = match timeout(self.stall, self.body.frame()).await {
-                Err(_) => {
-                    return Err(Failure::Stalled {
-                        method: self.method.clone(),
-                        url: location::redacted(&self.url),
-                        waited_for: "byte of the body",
-                        after: self.stall,
-                    });
-                }
+            let began = Instant::now();
+            let left = self.stall.saturating_sub(self.waited);
+            let frame = match timeout(left, self.body.frame()).await {
+                Err(_) => return Err(self.stalled()),
                 Ok(None) => return Ok(None),
                 Ok(Some(Err(e))) => {
                     return Err(Failure::Transport {
@@ -76,10 +78,23 @@ impl Answer {
                 }
                 Ok(Some(Ok(frame))) => frame,
             };
-            match frame.into_data() {
-                Ok(data) if !data.is_empty() => return Ok(Some(data)),
-                _ => {}
+            self.waited += began.elapsed();
+            if let Some(data) = frame.into_data().ok().filter(|data| !data.is_empty()) {
+                self.trickled += data.len();
+                if self.trickled >= MIN_PROGRESS {
+                    (self.waited, self.trickled) = (Duration::ZERO, 0);
+                }
+                return Ok(Some(data));
             }
+        }
+    }
+
+    fn stalled(&self) -> Failure {
+        Failure::Stalled {
+            method: self.method.clone(),
+            url: location::redacted(&self.url),
+            waited_for: "progress of the body",
+            after: self.stall,
         }
     }
 

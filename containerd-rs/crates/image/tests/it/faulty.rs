@@ -23,6 +23,8 @@ pub enum Fault {
     CutAfter(usize),
     /// Nothing more comes after so many bytes of the body.
     HangAfter(usize),
+    /// A byte now and then.
+    Trickle,
     /// The answer never begins.
     Silence,
     /// Other bytes of the same length.
@@ -374,6 +376,13 @@ fn body_with(bytes: Bytes, fault: Option<Fault>) -> Body {
         Some(Fault::HangAfter(n)) => {
             let all = pieces(bytes.slice(..n.min(bytes.len())));
             Body::from_stream(futures_util::stream::iter(all).chain(futures_util::stream::pending()))
+        }
+        Some(Fault::Trickle) => {
+            let bytes: Vec<u8> = bytes.to_vec();
+            Body::from_stream(futures_util::stream::iter(bytes).then(|byte| async move {
+                tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+                Ok::<_, Infallible>(Bytes::copy_from_slice(&[byte]))
+            }))
         }
         Some(Fault::Endless) => {
             let more =

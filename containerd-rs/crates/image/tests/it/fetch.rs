@@ -67,6 +67,16 @@ async fn a_silent_body_is_resumed() {
 }
 
 #[tokio::test]
+async fn a_trickle_is_as_good_as_silence() {
+    let (registry, descriptor) = registry().await;
+    registry.fault("GET", "/blobs/", 1, Fault::Trickle);
+    let before = Instant::now();
+    assert!(all(open(&registry, &descriptor, 0)).await.unwrap() == content());
+    assert!(before.elapsed() < Duration::from_secs(10));
+    assert_eq!(registry.seen().len(), 2);
+}
+
+#[tokio::test]
 async fn resumption_is_bounded() {
     let (registry, descriptor) = registry().await;
     registry.fault("GET", "/blobs/", 999, Fault::CutAfter(10));
