@@ -109,15 +109,26 @@ fn create(path: &Path, tables: &[Table], options: &KvOptions) -> Result<()> {
     new.push(".new");
     let new = PathBuf::from(new);
     // what an earlier attempt left was never used
-    match std::fs::remove_file(&new) {
-        Err(e) if e.kind() != std::io::ErrorKind::NotFound => return Err(Error::io("delete", &new, e)),
-        _ => {}
-    }
+    remove(&new)?;
     let database = open_file(&new, options)?;
     create_tables(&database, tables).map_err(|e| failed(&new, e))?;
     drop(database);
-    std::fs::rename(&new, path).map_err(|e| Error::io("put in place", path, e))?;
+    match std::fs::hard_link(&new, path) {
+        // another process was faster, and has it open by now
+        Err(e) if e.kind() != std::io::ErrorKind::AlreadyExists => {
+            return Err(Error::io("put in place", path, e));
+        }
+        _ => {}
+    }
+    remove(&new)?;
     crate::content::sync_dir(path.parent().unwrap_or(path))
+}
+
+fn remove(path: &Path) -> Result<()> {
+    match std::fs::remove_file(path) {
+        Err(e) if e.kind() != std::io::ErrorKind::NotFound => Err(Error::io("delete", path, e)),
+        _ => Ok(()),
+    }
 }
 
 fn open_file(path: &Path, options: &KvOptions) -> Result<Database> {
