@@ -96,11 +96,11 @@ fn apply_entry<R: BufRead>(
         return Ok(());
     }
     let meaning = meaning(base)?;
-    let parent = tree.find_or_make(above, &mut |directory, name| brought.note(directory, name))?;
+    let parent = tree.find_or_make(above, brought)?;
     brought.note_holder(&tree.root(), &parent).map_err(LayerError::write("stat", above))?;
     match meaning {
         Meaning::Opaque => brought.hide_all(tree, &parent, above),
-        Meaning::Hide(hidden) => brought.hide(tree, &parent, hidden, entry),
+        Meaning::Hide(hidden) => brought.hide(tree, &parent, above, hidden, entry),
         Meaning::Object => {
             make(tree, brought, &Place { parent: &parent, base, path: &path }, entry, archive)?;
             if entry.kind == Kind::Directory {

@@ -10,6 +10,7 @@
 
 mod apply;
 mod attributes;
+mod below;
 mod entry;
 mod error;
 mod make;

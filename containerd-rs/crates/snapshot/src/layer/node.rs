@@ -6,17 +6,16 @@ use std::os::unix::fs::FileExt;
 use std::rc::Rc;
 
 use rustix::fs::{
-    AtFlags, FileType, Mode, OFlags, XattrFlags, fsetxattr, linkat, makedev, mkdirat, mknodat, openat,
-    statat, symlinkat,
+    AtFlags, FileType, Mode, OFlags, linkat, makedev, mkdirat, mknodat, openat, statat, symlinkat,
 };
 use rustix::io::{Errno, Result};
 
 use super::entry::{Entry, Kind};
 use super::reader::Archive;
 use super::remove::remove_all;
-use super::tree::{DIRECTORY, Directory, Tree};
+use super::tree::{DIRECTORY, Directory, Maker, Tree};
 use super::whiteout::Brought;
-use super::{LayerError, OVERLAY_OPAQUE, attributes, name};
+use super::{LayerError, attributes, name};
 
 /// Where an object goes.
 pub(crate) struct Place<'a> {
@@ -84,11 +83,13 @@ fn make_directory(
     entry: &Entry,
 ) -> std::result::Result<(), LayerError> {
     let mkdir = || mkdirat(&place.parent.fd, place.base, Mode::from_raw_mode(0o700));
+    let mut merged = false;
     match mkdir() {
         Err(Errno::EXIST) => {
             let stat = statat(&place.parent.fd, place.base, AtFlags::SYMLINK_NOFOLLOW)
                 .map_err(LayerError::write("stat", place.path))?;
-            if FileType::from_raw_mode(stat.st_mode) != FileType::Directory {
+            merged = FileType::from_raw_mode(stat.st_mode) == FileType::Directory;
+            if !merged {
                 replacing(tree, place, "mkdir", mkdir)?;
             }
         }
@@ -97,12 +98,10 @@ fn make_directory(
     let fd = openat(&place.parent.fd, place.base, DIRECTORY | OFlags::NOFOLLOW, Mode::empty())
         .map_err(LayerError::write("open", place.path))?;
     attributes::on_descriptor(&fd, entry)?;
-    // The layer hid the lower directory and then made a new one: nothing may shine through.
-    if brought.take_hidden(place.parent, place.base) {
-        fsetxattr(&fd, OVERLAY_OPAQUE, b"y", XattrFlags::empty())
-            .map_err(LayerError::write("set opaque", place.path))?;
-    }
     let directory: Rc<Directory> = Directory::new(fd).map_err(LayerError::write("stat", place.path))?;
+    if !merged {
+        brought.made(place.parent, place.base, &directory).map_err(LayerError::write("note", place.path))?;
+    }
     tree.remember(place.path, directory);
     Ok(())
 }

@@ -243,6 +243,7 @@ fn overlay_whiteouts() {
     let (upper, lower) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
     let (upper, lower) = (upper.path(), lower.path());
     lower_for_whiteouts(lower);
+    fs::create_dir(lower.join("again")).unwrap();
     fs::set_permissions(lower.join("dir"), fs::Permissions::from_mode(0o1770)).unwrap();
     std::os::unix::fs::chown(lower.join("dir"), Some(5), Some(6)).unwrap();
     rustix::fs::lsetxattr(lower.join("dir"), "user.note", b"low", rustix::fs::XattrFlags::empty()).unwrap();
@@ -251,12 +252,16 @@ fn overlay_whiteouts() {
         .file(".wh.top", "")
         .file(".wh.top", "")
         .file("opaque/.wh..wh..opq", "")
+        .file(".wh.absent", "")
+        .file("opaque/.wh.absent", "")
         .file(".wh.again", "")
         .dir("again")
         .file("again/x", "");
     run(upper, &[lower], Hiding::Overlay, &tar.done()).unwrap();
     assert!(is_whiteout(&upper.join("dir/sub")));
     assert!(is_whiteout(&upper.join("top")));
+    // Where there is nothing to hide a device would only be in the way.
+    assert!(!upper.join("absent").exists() && names(&upper.join("opaque")).is_empty());
     assert_eq!(xattr(&upper.join("opaque"), OVERLAY_OPAQUE).unwrap(), b"y");
     assert_eq!(xattr(&upper.join("again"), OVERLAY_OPAQUE).unwrap(), b"y");
     assert!(lower.join("dir/sub/low").exists());

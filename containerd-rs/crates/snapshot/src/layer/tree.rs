@@ -5,12 +5,13 @@ use std::os::fd::OwnedFd;
 use std::rc::Rc;
 
 use rustix::fs::{
-    AtFlags, FileType, Mode, OFlags, ResolveFlags, mkdirat, openat, openat2, readlinkat, statat,
+    AtFlags, FileType, Mode, OFlags, ResolveFlags, mkdirat, openat, openat2, readlinkat, statat, unlinkat,
 };
 use rustix::io::Errno;
 
 use super::LayerError;
 use super::attributes::copy_directory;
+use super::below::descend;
 
 /// Most links that one path may lead through, as Go's path walk allows.
 const MAX_LINKS: usize = 255;
@@ -37,6 +38,16 @@ impl Directory {
     }
 }
 
+/// Who knows what the layer did to the tree.
+pub(crate) trait Maker {
+    /// Whether `name` is only a device that hides what is below.
+    fn hid(&self, parent: &Directory, name: &[u8]) -> bool;
+    /// Whether a directory hides all that lower layers have at its path.
+    fn seals(&self, directory: &Directory) -> bool;
+    /// A directory was made.
+    fn made(&mut self, parent: &Directory, name: &[u8], made: &Directory) -> rustix::io::Result<()>;
+}
+
 /// A root directory with the parents that are open in it.
 pub(crate) struct Tree {
     root: Rc<Directory>,
@@ -50,6 +61,11 @@ impl Tree {
     pub(crate) fn new(root: OwnedFd, lowers: Vec<OwnedFd>) -> Result<Self, LayerError> {
         let root = Directory::new(root).map_err(LayerError::write("stat", b"/"))?;
         Ok(Tree { root, lowers, open: HashMap::new() })
+    }
+
+    /// Roots of the layers below, top first.
+    pub(crate) fn lowers(&self) -> &[OwnedFd] {
+        &self.lowers
     }
 
     pub(crate) fn root(&self) -> Rc<Directory> {
@@ -88,16 +104,25 @@ impl Tree {
         }
     }
 
-    /// As `find`, but makes what is missing; `made` is told each directory made, by parent and name.
+    /// As `find`, but makes what is missing; `maker` is told of it.
     pub(crate) fn find_or_make(
         &mut self,
         path: &[u8],
-        made: &mut dyn FnMut(&Directory, &[u8]),
+        maker: &mut dyn Maker,
     ) -> Result<Rc<Directory>, LayerError> {
-        match self.find(path)? {
+        let found = match self.find(path) {
+            // It may be one of our own devices that is in the way.
+            Err(LayerError::Write { source, .. })
+                if source.raw_os_error() == Some(Errno::NOTDIR.raw_os_error()) =>
+            {
+                None
+            }
+            other => other?,
+        };
+        match found {
             Some(found) => Ok(found),
             None => {
-                let directory = self.make_missing(path, made)?;
+                let directory = self.make_missing(path, maker)?;
                 self.remember(path, Rc::clone(&directory));
                 Ok(directory)
             }
@@ -106,20 +131,19 @@ impl Tree {
 
     /// Walks the path one component at a time. Links that lead nowhere are followed too, so that
     /// the directories they name are made, inside the root.
-    fn make_missing(
-        &mut self,
-        path: &[u8],
-        made: &mut dyn FnMut(&Directory, &[u8]),
-    ) -> Result<Rc<Directory>, LayerError> {
+    fn make_missing(&mut self, path: &[u8], maker: &mut dyn Maker) -> Result<Rc<Directory>, LayerError> {
         let mut todo = components_reversed(path);
         let mut at: Vec<u8> = Vec::new();
         let mut here = self.root();
         let mut links = 0;
+        // From here down the layers below do not show: nothing is to look like them.
+        let mut sealed = maker.seals(&here);
         while let Some(part) = todo.pop() {
             if part == b".." {
                 let cut = at.iter().rposition(|b| *b == b'/').unwrap_or(0);
                 at.truncate(cut);
                 here = self.reopen(&at)?;
+                sealed = maker.seals(&here);
                 continue;
             }
             let kind = match statat(&here.fd, part.as_slice(), AtFlags::SYMLINK_NOFOLLOW) {
@@ -127,7 +151,12 @@ impl Tree {
                 Err(Errno::NOENT) => None,
                 Err(errno) => return Err(LayerError::write("stat", path)(errno)),
             };
-            match kind {
+            let hidden = kind == Some(FileType::CharacterDevice) && maker.hid(&here, &part);
+            if hidden {
+                unlinkat(&here.fd, part.as_slice(), AtFlags::empty())
+                    .map_err(LayerError::write("replace", path))?;
+            }
+            match kind.filter(|_| !hidden) {
                 Some(FileType::Symlink) => {
                     links += 1;
                     if links > MAX_LINKS {
@@ -138,19 +167,25 @@ impl Tree {
                     if to.to_bytes().starts_with(b"/") {
                         at.clear();
                         here = self.root();
+                        sealed = maker.seals(&here);
                     }
                     todo.extend(components_reversed(to.to_bytes()));
                 }
                 Some(FileType::Directory) => {
                     here = self.step(&here, &mut at, &part)?;
+                    sealed |= maker.seals(&here);
                 }
                 Some(_) => return Err(LayerError::write("make parent", path)(Errno::NOTDIR)),
                 None => {
                     mkdirat(&here.fd, part.as_slice(), Mode::from_raw_mode(0o755))
                         .map_err(LayerError::write("mkdir", path))?;
-                    made(&here, &part);
-                    here = self.step(&here, &mut at, &part)?;
-                    self.look_like_lower(&here, &at)?;
+                    let child = self.step(&here, &mut at, &part)?;
+                    maker.made(&here, &part, &child).map_err(LayerError::write("note", path))?;
+                    here = child;
+                    sealed |= maker.seals(&here);
+                    if !sealed {
+                        self.look_like_lower(&here, &at)?;
+                    }
                 }
             }
         }
@@ -177,12 +212,16 @@ impl Tree {
     /// Gives a parent that the archive left out the looks of the topmost lower one.
     fn look_like_lower(&self, made: &Directory, path: &[u8]) -> Result<(), LayerError> {
         for lower in &self.lowers {
-            match open_below(lower, path) {
-                Ok(found) => return copy_directory(&found, &made.fd, path),
-                Err(Errno::NOENT) => {}
-                // Something else stands there: it is replaced, not copied.
-                Err(Errno::NOTDIR | Errno::LOOP) => return Ok(()),
-                Err(errno) => return Err(LayerError::write("open lower", path)(errno)),
+            let found = descend(lower, path).map_err(LayerError::write("open lower", path))?;
+            if let Some(found) = found.directory {
+                return copy_directory(&found, &made.fd, path);
+            }
+            if found.ends {
+                // A link that leads to a directory gives its looks; anything else is replaced.
+                return match open_below(lower, path) {
+                    Ok(found) => copy_directory(&found, &made.fd, path),
+                    Err(_) => Ok(()),
+                };
             }
         }
         Ok(())

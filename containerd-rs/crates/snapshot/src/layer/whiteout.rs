@@ -3,18 +3,20 @@
 //! A marker only speaks about lower layers: what the same layer brings stays, in whatever order the
 //! entries come.
 
-use std::collections::HashSet;
 use std::collections::hash_map::RandomState;
+use std::collections::{HashMap, HashSet};
 use std::hash::BuildHasher;
+use std::os::fd::OwnedFd;
 
 use rustix::fs::{
     AtFlags, FileType, Gid, Mode, OFlags, Uid, XattrFlags, chownat, fsetxattr, mknodat, openat, statat,
 };
 use rustix::io::Errno;
 
+use super::below::Below;
 use super::entry::Entry;
 use super::remove::{Keep, remove_all, sweep};
-use super::tree::{DIRECTORY, Directory, Tree};
+use super::tree::{DIRECTORY, Directory, Maker, Tree};
 use super::{LayerError, OVERLAY_OPAQUE};
 
 /// How hidden things are expressed in the target.
@@ -40,6 +42,9 @@ pub(crate) struct Brought {
     opaque: HashSet<(u64, u64)>,
     /// Names hidden by a 0/0 device (overlay only).
     hidden: HashSet<u64>,
+    /// How often this layer made a directory with this inode: a removed one's is used again.
+    epochs: HashMap<(u64, u64), u32>,
+    below: Below,
 }
 
 impl Keep for Brought {
@@ -54,6 +59,26 @@ impl Keep for Brought {
     }
 }
 
+impl Maker for Brought {
+    fn hid(&self, parent: &Directory, name: &[u8]) -> bool {
+        self.hidden.contains(&self.key(parent.id, name))
+    }
+
+    fn seals(&self, directory: &Directory) -> bool {
+        self.opaque.contains(&directory.id)
+    }
+
+    fn made(&mut self, parent: &Directory, name: &[u8], made: &Directory) -> rustix::io::Result<()> {
+        self.fresh(made);
+        self.note(parent, name);
+        // The layer hid the lower directory and then made a new one: nothing may shine through.
+        if self.take_hidden(parent, name) && self.opaque.insert(made.id) {
+            fsetxattr(&made.fd, OVERLAY_OPAQUE, b"y", XattrFlags::empty())?;
+        }
+        Ok(())
+    }
+}
+
 impl Brought {
     pub(crate) fn new(hiding: Hiding) -> Self {
         Brought {
@@ -63,11 +88,22 @@ impl Brought {
             holders: HashSet::new(),
             opaque: HashSet::new(),
             hidden: HashSet::new(),
+            epochs: HashMap::new(),
+            below: Below::default(),
         }
     }
 
     fn key(&self, directory: (u64, u64), name: &[u8]) -> u64 {
-        self.hasher.hash_one((directory, name))
+        let epoch = self.epochs.get(&directory).copied().unwrap_or(0);
+        self.hasher.hash_one((directory, epoch, name))
+    }
+
+    /// Forgets what is known of a directory that had the inode of one just made.
+    fn fresh(&mut self, made: &Directory) {
+        *self.epochs.entry(made.id).or_insert(0) += 1;
+        self.opaque.remove(&made.id);
+        self.holders.remove(&made.id);
+        self.below.forget();
     }
 
     /// Notes that this layer made `name`.
@@ -100,8 +136,15 @@ impl Brought {
         self.names.contains(&self.key(directory.id, name))
     }
 
+    /// Whether `name` is a directory that this layer put something into.
+    fn holds(&self, directory: &Directory, name: &[u8]) -> bool {
+        !self.holders.is_empty()
+            && statat(&directory.fd, name, AtFlags::SYMLINK_NOFOLLOW)
+                .is_ok_and(|stat| self.holders.contains(&(stat.st_dev, stat.st_ino)))
+    }
+
     /// Whether `name` was hidden before it is made again; asked once.
-    pub(crate) fn take_hidden(&mut self, directory: &Directory, name: &[u8]) -> bool {
+    fn take_hidden(&mut self, directory: &Directory, name: &[u8]) -> bool {
         !self.hidden.is_empty() && {
             let key = self.key(directory.id, name);
             self.hidden.remove(&key)
@@ -119,13 +162,19 @@ impl Brought {
             return Ok(());
         }
         match self.hiding {
-            Hiding::Overlay => fsetxattr(&directory.fd, OVERLAY_OPAQUE, b"y", XattrFlags::empty())
-                .map_err(LayerError::write("set opaque", path)),
+            Hiding::Overlay => {
+                fsetxattr(&directory.fd, OVERLAY_OPAQUE, b"y", XattrFlags::empty())
+                    .map_err(LayerError::write("set opaque", path))?;
+                // Nothing is merged here any more, so nothing is left to hide name by name.
+                if self.hidden.is_empty() {
+                    return Ok(());
+                }
+                sweep(reopen(directory, path)?, Some(&Devices(self)))
+                    .map_err(LayerError::write("empty", path))
+            }
             Hiding::Remove => {
-                let top = openat(&directory.fd, ".", DIRECTORY, Mode::empty())
-                    .map_err(LayerError::write("open", path))?;
                 tree.forget();
-                sweep(top, Some(self)).map_err(LayerError::write("empty", path))
+                sweep(reopen(directory, path)?, Some(self)).map_err(LayerError::write("empty", path))
             }
         }
     }
@@ -135,10 +184,11 @@ impl Brought {
         &mut self,
         tree: &mut Tree,
         directory: &Directory,
+        path: &[u8],
         name: &[u8],
         entry: &Entry,
     ) -> Result<(), LayerError> {
-        if self.has(directory, name) {
+        if self.has(directory, name) || self.holds(directory, name) {
             return self.hide_below(tree, directory, name, &entry.name);
         }
         match self.hiding {
@@ -148,11 +198,44 @@ impl Brought {
             }
             Hiding::Overlay => {
                 let key = self.key(directory.id, name);
-                if !self.hidden.insert(key) {
+                let failed = LayerError::write("look below", &entry.name);
+                if self.hidden.contains(&key)
+                    || !self.is_merged(tree, directory, path, name).map_err(failed)?
+                {
                     return Ok(());
                 }
+                self.hidden.insert(key);
                 hide_by_device(directory, name, entry)
             }
+        }
+    }
+
+    /// Whether something below may show through at this name.
+    fn is_merged(
+        &mut self,
+        tree: &Tree,
+        directory: &Directory,
+        path: &[u8],
+        name: &[u8],
+    ) -> rustix::io::Result<bool> {
+        Ok(!self.is_below_opaque(&tree.root(), directory)?
+            && self.below.may_have(tree, directory, path, name)?)
+    }
+
+    /// Whether the directory or one above it hides all lower ones.
+    fn is_below_opaque(&self, root: &Directory, directory: &Directory) -> rustix::io::Result<bool> {
+        if self.opaque.is_empty() {
+            return Ok(false);
+        }
+        let mut at = Directory::new(openat(&directory.fd, ".", DIRECTORY, Mode::empty())?)?;
+        loop {
+            if self.opaque.contains(&at.id) {
+                return Ok(true);
+            }
+            if at.id == root.id {
+                return Ok(false);
+            }
+            at = Directory::new(openat(&at.fd, "..", DIRECTORY, Mode::empty())?)?;
         }
     }
 
@@ -175,6 +258,26 @@ impl Brought {
             .map_err(LayerError::write("open", path))?;
         self.hide_all(tree, &inner, path)
     }
+}
+
+/// Sweeps away the devices that hide names, and nothing else.
+struct Devices<'a>(&'a Brought);
+
+impl Keep for Devices<'_> {
+    fn keeps(&self, directory: (u64, u64), name: &[u8]) -> bool {
+        let key = self.0.key(directory, name);
+        self.0.names.contains(&key) || !self.0.hidden.contains(&key)
+    }
+    fn keeps_directory(&self, _: (u64, u64)) -> bool {
+        true
+    }
+    fn enters(&self, directory: (u64, u64)) -> bool {
+        self.0.enters(directory)
+    }
+}
+
+fn reopen(directory: &Directory, path: &[u8]) -> Result<OwnedFd, LayerError> {
+    openat(&directory.fd, ".", DIRECTORY, Mode::empty()).map_err(LayerError::write("open", path))
 }
 
 fn hide_by_device(directory: &Directory, name: &[u8], entry: &Entry) -> Result<(), LayerError> {
