@@ -3,6 +3,7 @@
 use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
@@ -27,12 +28,16 @@ pub struct Daemon {
     child: Option<Child>,
     extra_config: String,
     path_first: Option<PathBuf>,
+    namespace: String,
 }
 
 impl Daemon {
     /// Lay out a daemon below `dir` without starting it.
     pub fn new(kind: Kind, dir: impl Into<PathBuf>) -> Self {
-        Self { kind, dir: dir.into(), child: None, extra_config: String::new(), path_first: None }
+        static NEXT: AtomicU32 = AtomicU32::new(0);
+        // One of its own for each daemon: runtimes keep state by namespace and container id, machine-wide.
+        let namespace = format!("t{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
+        Self { kind, dir: dir.into(), child: None, extra_config: String::new(), path_first: None, namespace }
     }
 
     /// More text for config.toml (tables, version 2 keys).
@@ -50,6 +55,16 @@ impl Daemon {
     /// The gRPC socket.
     pub fn address(&self) -> PathBuf {
         self.dir.join("c.sock")
+    }
+
+    /// The namespace that its clients work in.
+    pub fn namespace(&self) -> &str {
+        &self.namespace
+    }
+
+    /// Panic unless nothing is left of it on the machine: mounts, shims, cgroups, runtime state. Stop it first.
+    pub fn assert_clean(&self) {
+        crate::leftovers::assert_clean(&self.dir, &self.namespace);
     }
 
     /// The persistent root.
@@ -172,6 +187,7 @@ impl Daemon {
     /// The command that [`Daemon::ctr`] runs.
     pub fn ctr_command(&self, args: &[&str]) -> Command {
         let mut command = Command::new(program::installed("ctr"));
+        command.env("CONTAINERD_NAMESPACE", &self.namespace);
         command.arg("--address").arg(self.address()).args(args);
         command
     }
@@ -184,6 +200,7 @@ impl Daemon {
     /// The command that [`Daemon::ctr_rs`] runs.
     pub fn ctr_rs_command(&self, args: &[&str]) -> Command {
         let mut command = Command::new(program::ours("ctr-rs"));
+        command.env("CONTAINERD_NAMESPACE", &self.namespace);
         command.arg("--address").arg(self.address()).args(args);
         command
     }
@@ -207,6 +224,12 @@ impl Daemon {
         for mount in crate::leftovers::mounts_below(&self.dir).into_iter().rev() {
             let _ = nix::mount::umount2(Path::new(&mount), nix::mount::MntFlags::MNT_DETACH);
         }
+        for id in crate::leftovers::entries(&Path::new("/run/containerd/runc").join(&self.namespace)) {
+            let root = format!("/run/containerd/runc/{}", self.namespace);
+            let mut runc = Command::new(program::installed("runc"));
+            let _ = program::run(runc.args(["--root", &root, "delete", "--force", &id]));
+        }
+        crate::leftovers::sweep(&self.namespace);
     }
 }
 

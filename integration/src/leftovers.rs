@@ -1,65 +1,58 @@
-//! What a test leaves behind on the machine: mounts, shims, cgroups, processes in containers.
+//! What a daemon under test leaves behind on the machine: mounts, shims, cgroups, runtime state.
+//!
+//! Only what carries the daemon's own directory or namespace counts, so that tests may run beside other work.
 
-use std::collections::BTreeSet;
 use std::path::Path;
+use std::time::{Duration, Instant};
 
-/// The machine's state as far as a container runtime changes it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Machine {
-    mounts: BTreeSet<String>,
-    shims: BTreeSet<u32>,
-    cgroups: BTreeSet<String>,
+/// What is left of the daemon that had its root and state below `dir` and ran containers in `namespace`; empty when
+/// nothing is.
+pub fn left(dir: &Path, namespace: &str) -> Vec<String> {
+    let mut left: Vec<String> = mounts_below(dir).into_iter().map(|m| format!("mount {m}")).collect();
+    let dir = dir.to_string_lossy().into_owned();
+    for (pid, args) in crate::daemon::processes() {
+        let shim = args.first().is_some_and(|a| a.contains("containerd-shim"));
+        if shim && args.iter().any(|a| a.starts_with(&dir)) {
+            left.push(format!("shim {pid}"));
+        }
+    }
+    for controller in std::fs::read_dir("/sys/fs/cgroup").into_iter().flatten().flatten() {
+        let groups = controller.path().join(namespace);
+        left.extend(entries(&groups).into_iter().map(|g| format!("cgroup {}/{g}", groups.display())));
+    }
+    let state = Path::new("/run/containerd/runc").join(namespace);
+    left.extend(entries(&state).into_iter().map(|c| format!("runc state of {c}")));
+    left
 }
 
-impl Machine {
-    /// Look at the machine.
-    pub fn now() -> Self {
-        let shims = crate::daemon::processes()
-            .filter(|(_, args)| args.first().is_some_and(|a| a.contains("containerd-shim")))
-            .map(|p| p.0)
-            .collect();
-        let mut cgroups = BTreeSet::new();
-        for controller in ["memory", "pids", "devices", "unified", "systemd"] {
-            walk(&Path::new("/sys/fs/cgroup").join(controller), 0, &mut cgroups);
+/// Panic unless nothing is left within 10 s (removal of a cgroup or of a mount may trail the answer). Then remove the
+/// namespace's own empty directories, which every runtime leaves.
+pub fn assert_clean(dir: &Path, namespace: &str) {
+    let start = Instant::now();
+    loop {
+        let left = left(dir, namespace);
+        if left.is_empty() {
+            break;
         }
-        Self { mounts: mounts_below(Path::new("/")).into_iter().collect(), shims, cgroups }
+        assert!(start.elapsed() < Duration::from_secs(10), "left behind: {left:#?}");
+        std::thread::sleep(Duration::from_millis(20));
     }
-
-    /// What is there now and was not at `self`, in words; empty when nothing was left.
-    pub fn left_since(&self) -> Vec<String> {
-        let now = Self::now();
-        let mut left: Vec<String> =
-            now.mounts.difference(&self.mounts).map(|m| format!("mount {m}")).collect();
-        left.extend(now.shims.difference(&self.shims).map(|p| format!("shim {p}")));
-        left.extend(now.cgroups.difference(&self.cgroups).map(|c| format!("cgroup {c}")));
-        left
-    }
-
-    /// Panic unless nothing is left within 10 s (removal of a cgroup or of a mount may trail the answer).
-    pub fn assert_clean(&self) {
-        let mut left = Vec::new();
-        let start = std::time::Instant::now();
-        while start.elapsed() < std::time::Duration::from_secs(10) {
-            left = self.left_since();
-            if left.is_empty() {
-                return;
-            }
-            std::thread::sleep(std::time::Duration::from_millis(20));
-        }
-        panic!("left behind: {left:#?}");
-    }
+    sweep(namespace);
 }
 
-fn walk(dir: &Path, depth: usize, out: &mut BTreeSet<String>) {
-    if depth > 6 {
-        return;
+/// Remove the empty directories that carry the namespace's name.
+pub fn sweep(namespace: &str) {
+    for controller in std::fs::read_dir("/sys/fs/cgroup").into_iter().flatten().flatten() {
+        let _ = std::fs::remove_dir(controller.path().join(namespace));
     }
-    for entry in std::fs::read_dir(dir).into_iter().flatten().flatten() {
-        if entry.file_type().is_ok_and(|t| t.is_dir()) {
-            out.insert(entry.path().to_string_lossy().into_owned());
-            walk(&entry.path(), depth + 1, out);
-        }
-    }
+    let _ = std::fs::remove_dir(Path::new("/run/containerd/runc").join(namespace));
+}
+
+/// Names of the directories in `dir`.
+pub fn entries(dir: &Path) -> Vec<String> {
+    let found = std::fs::read_dir(dir).into_iter().flatten().flatten();
+    let dirs = found.filter(|e| e.file_type().is_ok_and(|t| t.is_dir()));
+    dirs.map(|e| e.file_name().to_string_lossy().into_owned()).collect()
 }
 
 /// Mount points at or below `dir`, in mount order.

@@ -4,25 +4,22 @@
 use std::io::{BufRead, BufReader};
 use std::process::Stdio;
 
-use integration::leftovers::Machine;
 use integration::{Daemon, Image, Kind, Registry, Scratch, eventually};
 
 struct Bench {
     daemon: Daemon,
     image: String,
-    before: Machine,
     _registry: Registry,
     _scratch: Scratch,
 }
 
 fn bench(name: &str) -> Bench {
-    let before = Machine::now();
     let scratch = Scratch::new(name).unwrap();
     let registry = Registry::start(scratch.path()).unwrap();
     let image = registry.push(&Image::busybox().unwrap(), "test/busybox", "latest").unwrap();
     let mut daemon = Daemon::new(Kind::Ours, scratch.join("d"));
     daemon.start().unwrap();
-    Bench { daemon, image, before, _registry: registry, _scratch: scratch }
+    Bench { daemon, image, _registry: registry, _scratch: scratch }
 }
 
 impl Bench {
@@ -37,7 +34,7 @@ impl Bench {
     fn finish(mut self) {
         self.daemon.stop().unwrap();
         assert_eq!(self.daemon.shims(), Vec::<u32>::new());
-        self.before.assert_clean();
+        self.daemon.assert_clean();
     }
 }
 
@@ -105,7 +102,7 @@ fn runs_detached_execs_pauses_kills_and_deletes() {
     b.ctr(&["tasks", "kill", "-s", "SIGKILL", "c1"]);
     eventually("the task to stop", || b.ctr(&["tasks", "ls"]).contains("STOPPED").then_some(()));
     let deleted = b.daemon.ctr(&["tasks", "rm", "c1"]).unwrap();
-    assert_eq!(deleted.code, 137);
+    assert!(deleted.stderr.contains("exit code 137"), "{}", deleted.stderr);
     b.ctr(&["containers", "rm", "c1"]);
     let gone = b.daemon.ctr(&["tasks", "kill", "c1"]).unwrap();
     assert!(gone.stderr.contains("not found"), "{}", gone.stderr);

@@ -93,7 +93,8 @@ pub(crate) fn lookup(path: &[String], version: i64) -> Known {
     if parts.first() == Some(&"plugins") && parts.len() > 1 {
         let id = parts[1];
         // Older files name plugins in older ways; what is behind those names is checked by the plugin itself.
-        if FOREIGN.contains(&id) || version < 3 && (id.starts_with("io.containerd.") || !id.contains('.')) {
+        let known = defaults().get("plugins").is_some_and(|p| p.get(id).is_some());
+        if FOREIGN.contains(&id) || version < 3 && !known {
             return Known::Anything;
         }
     }
