@@ -249,7 +249,9 @@ impl Drop for Daemon {
 pub fn shims_of(address: &Path) -> Vec<u32> {
     let address = address.to_string_lossy().into_owned();
     processes()
-        .filter(|(_, args)| args.iter().any(|a| a.contains("shim")) && args.contains(&address))
+        .filter(|(_, args)| {
+            args.first().is_some_and(|a| a.contains("containerd-shim")) && args.contains(&address)
+        })
         .map(|p| p.0)
         .collect()
 }

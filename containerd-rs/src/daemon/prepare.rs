@@ -26,6 +26,7 @@ pub(super) fn prepare(config: &Config) -> anyhow::Result<Prepared> {
     let tmp_mounts = root.join("tmpmounts");
     make_dir(&tmp_mounts, 0o700)?;
     clean_temp_mounts(&tmp_mounts);
+    sys::mount::set_temp_location(&tmp_mounts).context("take the place for temporary mounts")?;
     set_oom_score(config.oom_score);
     join_cgroup(&config.cgroup.path)?;
     Ok(Prepared { root, state, tmp_mounts })

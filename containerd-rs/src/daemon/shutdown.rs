@@ -7,7 +7,7 @@ use super::recover::Recovering;
 use super::serve::Serving;
 
 /// How long answers that are under way may take. Streams (events, waits) are cut then.
-const GRACE: Duration = Duration::from_secs(5);
+const GRACE: Duration = Duration::from_secs(1);
 
 /// Stop everything that [`super::serve`] and [`super::recover`] started.
 pub(super) async fn shutdown(serving: Serving, recovering: Recovering, built: Built) {

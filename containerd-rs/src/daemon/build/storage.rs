@@ -96,8 +96,13 @@ pub(super) fn metadata(context: &mut Context) -> Result<Loaded, NotLoaded> {
     let metadata = store::Metadata::open(&dir, options)?;
     let content = store::LocalContent::open(&context.root_of(CONTENT, "content"), metadata.clone())?;
     for (name, backend) in &context.snapshotters {
-        let snapshots = snapshot::Snapshots::new(name, Arc::clone(backend), &metadata);
-        context.namespaced.insert(name.clone(), Arc::new(snapshots));
+        let snapshots = Arc::new(snapshot::Snapshots::new(name, Arc::clone(backend), &metadata));
+        if context.config.proxy_plugins.contains_key(name) {
+            tokio::spawn(finish_commits(name.clone(), Arc::clone(&snapshots)));
+        } else {
+            super::wait(finish_commits(name.clone(), Arc::clone(&snapshots)));
+        }
+        context.namespaced.insert(name.clone(), snapshots);
     }
     context.content = Some(content);
     context.metadata = Some(metadata);
@@ -107,6 +112,18 @@ pub(super) fn metadata(context: &mut Context) -> Result<Loaded, NotLoaded> {
         ("path".to_owned(), dir.join("meta.db").display().to_string()),
     ];
     Ok(Loaded { exports: exports.into(), ..Loaded::default() })
+}
+
+/// Commits that an earlier run began are finished or taken back. One that cannot be is reported and tried again at the
+/// next start.
+async fn finish_commits(name: String, snapshots: Arc<snapshot::Snapshots>) {
+    if let Err(error) = snapshots.recover().await {
+        tracing::error!(
+            snapshotter = name,
+            error = base::chain(&error),
+            "cannot finish the commits of an earlier run"
+        );
+    }
 }
 
 #[derive(Deserialize)]
