@@ -1,118 +1,22 @@
 //! The walking differ over a real content store, real workers and real mounts.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
+mod differ;
+
 use std::collections::BTreeMap;
-use std::io::Write;
 use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
-use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, UNIX_EPOCH};
 
 use base::labels::UNCOMPRESSED;
 use base::oci::media_type;
-use base::{Descriptor, Digest, ErrorKind, Kinded, Labels, Mount, Namespace, Scope};
+use base::{Descriptor, Digest, ErrorKind, Kinded, Labels, Mount};
 use snapshot::overlay::{Overlay, OverlayOptions};
-use snapshot::walking::Walking;
-use snapshot::worker::WorkerOptions;
 use snapshot::{ApplyOptions, CommitOptions, CompareOptions, Differ, Snapshotter};
-use store::{ContentStore, LocalContent, Metadata, MetadataOptions, WriterOptions};
-use sys::mount::{TempMount, mountinfo};
+use sys::mount::TempMount;
 
-/// The worker of this build: examples are built next to tests.
-fn worker() -> PathBuf {
-    let exe = std::env::current_exe().unwrap();
-    exe.parent().unwrap().parent().unwrap().join("examples/unpack_worker")
-}
-
-struct Scene {
-    root: tempfile::TempDir,
-    content: Arc<dyn ContentStore>,
-    scope: Scope,
-    options: WorkerOptions,
-}
-
-impl Scene {
-    fn new() -> Self {
-        let root = tempfile::tempdir().unwrap();
-        let meta_dir = root.path().join("meta");
-        std::fs::create_dir(&meta_dir).unwrap();
-        let meta = Metadata::open(&meta_dir, MetadataOptions::default()).unwrap();
-        let content = Arc::new(LocalContent::open(&root.path().join("content"), meta).unwrap());
-        let options = WorkerOptions::new(worker(), root.path().join("tmp"));
-        Scene { root, content, scope: Scope::new(Namespace::new("test").unwrap()), options }
-    }
-
-    fn differ(&self) -> Walking {
-        Walking::new(Arc::clone(&self.content), self.options.clone())
-    }
-
-    async fn put(&self, media_type: &str, bytes: &[u8]) -> Descriptor {
-        let digest = Digest::sha256(bytes);
-        let options = WriterOptions::new(digest.to_string());
-        let mut writer = self.content.writer(&self.scope, options).await.unwrap();
-        writer.write(bytes).await.unwrap();
-        writer.commit(bytes.len() as u64, Some(&digest), Labels::new()).await.unwrap();
-        Descriptor::new(media_type, digest, bytes.len() as i64)
-    }
-
-    fn dir(&self, name: &str) -> PathBuf {
-        let dir = self.root.path().join(name);
-        std::fs::create_dir_all(&dir).unwrap();
-        dir
-    }
-
-    fn bind(&self, name: &str) -> Vec<Mount> {
-        let source = self.dir(name).display().to_string();
-        vec![Mount::new("bind", source, vec!["rw".into(), "rbind".into()])]
-    }
-
-    async fn apply(&self, layer: &Descriptor, mounts: &[Mount]) -> snapshot::Result<Descriptor> {
-        self.differ().apply(&self.scope, layer, mounts, ApplyOptions::default()).await
-    }
-
-    fn leaves_nothing(&self) {
-        for mount in mountinfo().unwrap() {
-            assert!(!Path::new(&mount.mount_point).starts_with(self.root.path()), "{mount:?}");
-        }
-        if let Ok(left) = std::fs::read_dir(self.root.path().join("tmp")) {
-            assert_eq!(left.count(), 0);
-        }
-    }
-}
-
-fn tar(files: &[(&str, &[u8])]) -> Vec<u8> {
-    let mut builder = tar::Builder::new(Vec::new());
-    for (name, body) in files {
-        let mut header = tar::Header::new_ustar();
-        header.set_mode(0o644);
-        header.set_size(body.len() as u64);
-        header.set_mtime(1_600_000_000);
-        header.as_ustar_mut().unwrap().name[..name.len()].copy_from_slice(name.as_bytes());
-        header.set_cksum();
-        builder.append(&header, *body).unwrap();
-    }
-    builder.into_inner().unwrap()
-}
-
-fn gzip(bytes: &[u8]) -> Vec<u8> {
-    let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
-    encoder.write_all(bytes).unwrap();
-    encoder.finish().unwrap()
-}
-
-/// Bytes that do not compress.
-fn noise(len: usize) -> Vec<u8> {
-    let mut state = 0x2545_f491_4f6c_dd1du64;
-    (0..len)
-        .map(|_| {
-            state ^= state << 13;
-            state ^= state >> 7;
-            state ^= state << 17;
-            state as u8
-        })
-        .collect()
-}
+use differ::{Scene, gzip, noise, tar};
 
 #[tokio::test]
 async fn applies_every_packing_and_gives_the_diff_id() {
@@ -260,56 +164,6 @@ async fn limits_hold() {
     assert!(!base::chain(&e).is_empty());
 }
 
-#[tokio::test]
-async fn a_worker_that_dies_hangs_or_talks_nonsense_is_one_error() {
-    let mut s = Scene::new();
-    let layer = s.put(media_type::OCI_LAYER, &tar(&[("a", b"b")])).await;
-    s.options.program = "/bin/sh".into();
-    s.options.stall = Duration::from_millis(300);
-    for (script, wanted) in [
-        ("kill -9 $$", "unpack worker was killed by signal 9"),
-        ("echo no reason >&2; exit 3", "unpack worker ended without an answer (exit status: 3): no reason"),
-        ("echo '{\"progress\":1}'; exec sleep 1000", "unpack worker made no progress for 0s"),
-        ("echo hello; exec sleep 1000", "unpack worker answered garbage"),
-        ("head -c 1000000 /dev/zero; exec sleep 1000", "unpack worker answered garbage"),
-        ("echo '{\"done\":{\"diff_id\":\"x\",\"size\":1}}'", "unpack worker gave a malformed digest"),
-        ("echo '{\"failed\":{\"code\":5,\"message\":\"not here\"}}'; exit 1", "not here"),
-    ] {
-        s.options.arguments = vec!["-c".into(), script.into()];
-        let e = s.apply(&layer, &s.bind("d")).await.unwrap_err();
-        assert!(base::chain(&e).starts_with(wanted), "{script}: {}", base::chain(&e));
-    }
-    s.options.program = "/nonexistent/worker".into();
-    let e = s.apply(&layer, &s.bind("d")).await.unwrap_err();
-    assert!(base::chain(&e).starts_with("start unpack worker /nonexistent/worker"), "{}", base::chain(&e));
-}
-
-#[tokio::test]
-async fn dropping_the_apply_kills_the_worker() {
-    let mut s = Scene::new();
-    let layer = s.put(media_type::OCI_LAYER, &tar(&[("a", b"b")])).await;
-    let pid_file = s.root.path().join("pid");
-    s.options.program = "/bin/sh".into();
-    s.options.arguments = vec!["-c".into(), format!("echo $$ > {}; exec sleep 1000", pid_file.display())];
-    let (differ, scope, mounts) = (s.differ(), s.scope.clone(), s.bind("d"));
-    let applying =
-        tokio::spawn(async move { differ.apply(&scope, &layer, &mounts, ApplyOptions::default()).await });
-    let pid = eventually(|| std::fs::read_to_string(&pid_file).ok()?.trim().parse::<u32>().ok()).await;
-    applying.abort();
-    eventually(|| (!Path::new(&format!("/proc/{pid}/exe")).exists()).then_some(())).await;
-}
-
-async fn eventually<T>(mut check: impl FnMut() -> Option<T>) -> T {
-    let end = std::time::Instant::now() + Duration::from_secs(10);
-    loop {
-        if let Some(found) = check() {
-            return found;
-        }
-        assert!(std::time::Instant::now() < end, "never came true");
-        tokio::time::sleep(Duration::from_millis(5)).await;
-    }
-}
-
 /// A change to a committed tree, as a container would make it.
 async fn changed(s: &Scene) -> (Overlay, Vec<Mount>, Vec<Mount>) {
     let sn = Overlay::open(&s.root.path().join("overlayfs"), OverlayOptions::default()).await.unwrap();
@@ -399,146 +253,4 @@ async fn differences_keep_to_the_epoch_and_their_reference() {
     let odd = CompareOptions { media_type: "application/x-odd".into(), ..CompareOptions::default() };
     let e = s.differ().compare(&s.scope, &lower, &upper, odd).await.unwrap_err();
     assert_eq!(e.kind(), ErrorKind::Unimplemented);
-}
-
-/// A blob that never ends and never comes.
-struct Silent;
-
-#[async_trait::async_trait]
-impl store::content::RemoteBlob for Silent {
-    fn size(&self) -> u64 {
-        1 << 30
-    }
-    async fn read_at(&self, _: u64, _: &mut [u8]) -> store::Result<usize> {
-        std::future::pending().await
-    }
-}
-
-/// A worker at the moment when it waits for the first byte.
-fn waiting_worker(root: &Path) -> std::process::Child {
-    let job = format!(
-        r#"{{"root":"{}","lowers":[],"rules":{{"whiteouts":"remove","skip_devices":false,"limits":{{"entries":null,"bytes":null}}}},"packing":"detect","size":0,"sync_fs":false,"memory":1073741824}}"#,
-        root.display()
-    );
-    std::process::Command::new(worker())
-        .args([snapshot::worker::SUBCOMMAND, &job])
-        .stdin(std::process::Stdio::piped())
-        .stdout(std::process::Stdio::piped())
-        .spawn()
-        .unwrap()
-}
-
-#[tokio::test]
-async fn the_worker_is_in_jail_before_the_first_byte() {
-    let root = tempfile::tempdir().unwrap();
-    let mut child = waiting_worker(root.path());
-    let proc = PathBuf::from(format!("/proc/{}", child.id()));
-    let status = eventually(|| {
-        let status = std::fs::read_to_string(proc.join("status")).ok()?;
-        status.contains("Seccomp:\t2").then_some(status)
-    })
-    .await;
-    assert_eq!(std::fs::read_link(proc.join("root")).unwrap(), root.path());
-    assert!(status.contains("NoNewPrivs:\t1"), "{status}");
-    let kept = status.lines().find_map(|l| l.strip_prefix("CapBnd:\t")).unwrap();
-    // chown, dac_override, fowner, fsetid, sys_admin, mknod, setfcap
-    let wanted: u64 = [0, 1, 3, 4, 21, 27, 31].iter().map(|bit| 1 << bit).sum();
-    assert_eq!(u64::from_str_radix(kept, 16).unwrap() & !wanted, 0, "{status}");
-    let limits = std::fs::read_to_string(proc.join("limits")).unwrap();
-    assert!(
-        limits.lines().any(|l| l.starts_with("Max address space") && l.contains("1073741824")),
-        "{limits}"
-    );
-    drop(child.stdin.take());
-    assert!(child.wait().unwrap().success());
-}
-
-#[tokio::test]
-async fn a_worker_goes_with_its_daemon() {
-    let root = tempfile::tempdir().unwrap();
-    let mut child = waiting_worker(root.path());
-    let proc = PathBuf::from(format!("/proc/{}", child.id()));
-    eventually(|| (std::fs::read_dir(proc.join("task")).ok()?.count() > 1).then_some(())).await;
-    // The daemon's end of stdout goes; stdin stays, so only that can end the worker.
-    drop(child.stdout.take());
-    assert!(!eventually(|| child.try_wait().unwrap()).await.success());
-}
-
-#[tokio::test]
-async fn remote_blobs_are_fed_and_may_be_slow() {
-    struct Bytes(Vec<u8>);
-    #[async_trait::async_trait]
-    impl store::content::RemoteBlob for Bytes {
-        fn size(&self) -> u64 {
-            self.0.len() as u64
-        }
-        async fn read_at(&self, offset: u64, buf: &mut [u8]) -> store::Result<usize> {
-            let rest = &self.0[(offset as usize).min(self.0.len())..];
-            let n = rest.len().min(buf.len()).min(70_000);
-            buf[..n].copy_from_slice(&rest[..n]);
-            Ok(n)
-        }
-    }
-    let mut s = Scene::new();
-    let plain = tar(&[("big", &noise(5 << 20))]);
-    let layer = s.put(media_type::OCI_LAYER_GZIP, &gzip(&plain)).await;
-    s.content =
-        Arc::new(Elsewhere(store::Blob::remote(Arc::new(Bytes(gzip(&plain)))), Arc::clone(&s.content)));
-    let done = s.apply(&layer, &s.bind("d")).await.unwrap();
-    assert_eq!(done.digest, Digest::sha256(&plain));
-    s.content = Arc::new(Elsewhere(store::Blob::remote(Arc::new(Silent)), Arc::clone(&s.content)));
-    s.options.stall = Duration::from_millis(200);
-    let e = s.apply(&layer, &s.bind("e")).await.unwrap_err();
-    assert_eq!(e.kind(), ErrorKind::DeadlineExceeded);
-}
-
-/// A content store whose blobs are all the same remote one.
-struct Elsewhere(store::Blob, Arc<dyn ContentStore>);
-
-#[async_trait::async_trait]
-impl ContentStore for Elsewhere {
-    async fn open(&self, _: &Scope, _: &Digest) -> store::Result<store::Blob> {
-        Ok(self.0.clone())
-    }
-    async fn info(&self, scope: &Scope, digest: &Digest) -> store::Result<store::ContentInfo> {
-        self.1.info(scope, digest).await
-    }
-    async fn update(
-        &self,
-        scope: &Scope,
-        info: store::ContentInfo,
-        mask: &[String],
-    ) -> store::Result<store::ContentInfo> {
-        self.1.update(scope, info, mask).await
-    }
-    async fn list(
-        &self,
-        scope: &Scope,
-        filters: &base::filter::FilterSet,
-    ) -> store::Result<Vec<store::ContentInfo>> {
-        self.1.list(scope, filters).await
-    }
-    async fn delete(&self, scope: &Scope, digest: &Digest) -> store::Result<()> {
-        self.1.delete(scope, digest).await
-    }
-    async fn status(&self, scope: &Scope, reference: &str) -> store::Result<store::IngestStatus> {
-        self.1.status(scope, reference).await
-    }
-    async fn statuses(
-        &self,
-        scope: &Scope,
-        filters: &base::filter::FilterSet,
-    ) -> store::Result<Vec<store::IngestStatus>> {
-        self.1.statuses(scope, filters).await
-    }
-    async fn abort(&self, scope: &Scope, reference: &str) -> store::Result<()> {
-        self.1.abort(scope, reference).await
-    }
-    async fn writer(
-        &self,
-        scope: &Scope,
-        options: WriterOptions,
-    ) -> store::Result<Box<dyn store::ContentWriter>> {
-        self.1.writer(scope, options).await
-    }
 }

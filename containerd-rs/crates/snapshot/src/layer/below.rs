@@ -15,7 +15,15 @@ use super::tree::{DIRECTORY, Directory, Tree};
 /// Directories of the layers below that a directory is merged with; the last one asked for is kept.
 #[derive(Default)]
 pub(crate) struct Below {
-    last: Option<((u64, u64), Option<Vec<OwnedFd>>)>,
+    last: Option<Asked>,
+}
+
+/// What was asked last.
+struct Asked {
+    /// Device and inode of the directory.
+    id: (u64, u64),
+    /// What it is merged with; `None`: not known.
+    lowers: Option<Vec<OwnedFd>>,
 }
 
 impl Below {
@@ -33,7 +41,7 @@ impl Below {
         name: &[u8],
     ) -> rustix::io::Result<bool> {
         let known = match self.last.take() {
-            Some((id, known)) if id == directory.id => known,
+            Some(asked) if asked.id == directory.id => asked.lowers,
             _ => find(tree, directory, path)?,
         };
         let found = match &known {
@@ -51,7 +59,7 @@ impl Below {
                 found
             }
         };
-        self.last = Some((directory.id, known));
+        self.last = Some(Asked { id: directory.id, lowers: known });
         Ok(found)
     }
 }
