@@ -20,7 +20,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 
 use crate::bundle::Bundle;
 use crate::error::SharedError;
@@ -58,6 +58,7 @@ pub(crate) struct Entry {
     reported: Mutex<Reported>,
     deletion: Mutex<Option<watch::Receiver<Deletion>>>,
     lost: Mutex<VecDeque<Instant>>,
+    told: Notify,
 }
 
 /// What subscribers have been told about the task's ends.
@@ -79,6 +80,7 @@ impl Entry {
             reported: Mutex::default(),
             deletion: Mutex::default(),
             lost: Mutex::default(),
+            told: Notify::new(),
         }
     }
 
@@ -158,12 +160,31 @@ impl Entry {
         let mut reported = self.reported();
         let news = reported.exit.is_none();
         reported.exit.get_or_insert(exit);
+        self.told.notify_waiters();
         news
     }
 
     /// Whether the task's deletion is news; from now on it is not.
     pub(crate) fn admit_delete(&self) -> bool {
-        !std::mem::replace(&mut self.reported().delete, true)
+        let news = !std::mem::replace(&mut self.reported().delete, true);
+        self.told.notify_waiters();
+        news
+    }
+
+    /// Returns once subscribers know of both the exit and the deletion. Cancel-safe.
+    pub(crate) async fn all_told(&self) {
+        loop {
+            let mut more = std::pin::pin!(self.told.notified());
+            // From here on no news is missed.
+            more.as_mut().enable();
+            {
+                let reported = self.reported();
+                if reported.exit.is_some() && reported.delete {
+                    return;
+                }
+            }
+            more.await;
+        }
     }
 
     /// Whether this exit of an exec is news; from now on it is not.

@@ -129,3 +129,20 @@ fn a_container_without_a_shim_program_is_still_cleaned_up() {
     fs::remove_dir_all(runc).unwrap();
     world.assert_clean();
 }
+
+#[test]
+fn a_shim_whose_events_go_nowhere_leaves_no_one_in_the_dark() {
+    let world = World::new(GO_SHIM);
+    // Events are sent to where nobody listens.
+    let mut daemon =
+        world.daemon_with(|options| options.ttrpc_address = world.path("deaf").display().to_string());
+    daemon.stop_events();
+    daemon.create(world.container("c1", "exit 5")).unwrap();
+    daemon.start("c1");
+    daemon.wait("c1");
+    daemon.delete("c1").unwrap();
+    let events = daemon.events_until("/tasks/delete");
+    assert_eq!(topics(&events), ["/tasks/exit", "/tasks/delete"]);
+    assert_eq!((exits(&events)[0].exit_status, deletes(&events)[0].exit_status), (5, 5));
+    world.assert_clean();
+}

@@ -168,7 +168,8 @@ pub(crate) fn publish_exit(runtime: &Runtime, entry: &Entry, exit: Exit) {
     send(runtime, entry, TASK_EXIT, pack(&event));
 }
 
-fn publish_delete(runtime: &Runtime, entry: &Entry, exit: Exit) {
+/// Tells subscribers that the task is gone, unless they know.
+pub(crate) fn publish_delete(runtime: &Runtime, entry: &Entry, exit: Exit) {
     let event = TaskDelete {
         container_id: entry.bundle.id.clone(),
         pid: exit.pid,

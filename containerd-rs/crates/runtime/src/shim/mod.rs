@@ -12,7 +12,7 @@ use crate::binary::Answer;
 use crate::rpc::TaskClient;
 use crate::shimlog::ShimLog;
 
-pub(crate) use death::{bury, publish_exit, watch};
+pub(crate) use death::{bury, publish_delete, publish_exit, watch};
 pub(crate) use leftovers::Leftovers;
 pub(crate) use process::{ShimProcess, kill_in_directory};
 

@@ -1,6 +1,7 @@
 //! `delete`: a stopped task goes away, and with it its shim and its bundle.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use base::{ErrorKind, Kinded, Namespace};
 use protos::shim::task_v3::{DeleteRequest, DeleteResponse};
@@ -11,8 +12,20 @@ use crate::error::{Error, SharedError};
 use crate::model::Exit;
 use crate::rpc::CallError;
 use crate::runtime::Runtime;
-use crate::shim::Shim;
+use crate::shim::{self, Shim};
 use crate::wire;
+
+/// How long after its shim's end a task's own events may still be on their way.
+const STRAGGLERS: Duration = Duration::from_secs(1);
+
+/// Shims are known to end with events still in their queue: what they did not tell, the daemon does.
+async fn make_known(runtime: &Runtime, entry: &Entry, exit: Exit) {
+    if tokio::time::timeout(STRAGGLERS, entry.all_told()).await.is_err() {
+        tracing::warn!(id = entry.bundle.id, "shim did not tell the end of its task");
+        shim::publish_exit(runtime, entry, exit);
+        shim::publish_delete(runtime, entry, exit);
+    }
+}
 
 impl Runtime {
     /// Deletes a stopped task and tells how it ended. Callers that ask at the same time get the same answer.
@@ -91,7 +104,11 @@ impl Runtime {
         let (runtime, entry, shim) = (self.clone(), entry.clone(), shim.clone());
         self.shared.tasks.spawn(async move {
             shut_down(&runtime, &entry, &shim).await;
+            drop(shim);
             take_away(&runtime, &entry).await;
+            if let Some(exit) = exit {
+                make_known(&runtime, &entry, exit).await;
+            }
         });
     }
 }

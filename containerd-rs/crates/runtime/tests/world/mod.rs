@@ -108,21 +108,34 @@ impl World {
         };
         change(&mut options);
         let _ = fs::remove_file(&options.ttrpc_address);
-        let address = format!("unix://{}", options.ttrpc_address);
+        let ttrpc = options.ttrpc_address.clone();
+        let address = format!("unix://{ttrpc}");
         let forward = exchange.clone();
+        let mut stop_events = None;
         let runtime = rt.block_on(async {
             let mut server = ttrpc::r#async::Server::new()
                 .bind(&address)
                 .unwrap()
                 .register_service(create_events(Arc::new(Forwarding(forward))));
             server.start().await.unwrap();
+            let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
             tokio::spawn(async move {
-                let _server = server;
-                std::future::pending::<()>().await;
+                let mut server = server;
+                let _ = stopped.await;
+                let _ = server.shutdown().await;
             });
+            stop_events = Some(stop);
             Runtime::new(options, records, exchange.clone())
         });
-        Daemon { rt: Some(rt), runtime, exchange, events, namespace: self.namespace.clone() }
+        Daemon {
+            rt: Some(rt),
+            runtime,
+            exchange,
+            events,
+            stop_events,
+            ttrpc,
+            namespace: self.namespace.clone(),
+        }
     }
 
     /// Records a container and gives what creates its task: `sh -c script`.
@@ -263,6 +276,8 @@ pub struct Daemon {
     pub runtime: Runtime,
     pub exchange: Exchange,
     events: Subscription,
+    stop_events: Option<tokio::sync::oneshot::Sender<()>>,
+    ttrpc: String,
     pub namespace: Namespace,
 }
 
@@ -276,6 +291,15 @@ impl Daemon {
         work: impl Future<Output = T> + Send + 'static,
     ) -> tokio::task::JoinHandle<T> {
         self.rt.as_ref().unwrap().spawn(work)
+    }
+
+    /// Shims can send their events no more.
+    pub fn stop_events(&mut self) {
+        self.stop_events.take();
+        let path = self.ttrpc.clone();
+        eventually("the events socket is closed", || {
+            std::os::unix::net::UnixStream::connect(&path).is_err().then_some(())
+        });
     }
 
     pub fn create(&self, task: CreateTask) -> Result<u32, runtime::Error> {
