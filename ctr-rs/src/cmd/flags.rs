@@ -116,6 +116,14 @@ pub fn age(wire: Option<&Timestamp>) -> String {
     }
 }
 
+/// The end of a command on many things, whose failures have been told one by one.
+pub fn all_done(failed: usize, of: usize) -> Result<()> {
+    match failed {
+        0 => Ok(()),
+        _ => Err(Error::invalid(format!("{failed} of {of} failed"))),
+    }
+}
+
 /// A JSON document out of an `Any`, if it is one.
 pub fn json_any(any: &protos::api::Any) -> Option<serde_json::Value> {
     serde_json::from_slice(&any.value).ok()

@@ -22,6 +22,10 @@ pub async fn run(process: &ProcessRef, stdio: &mut Stdio, signals: &Signals) -> 
     let wait = process.wait();
     tokio::pin!(wait);
     let mut early = None;
+    if process.exec.is_empty() {
+        // the task's terminal is there already: its program should find the right size
+        resize(process, stdio).await;
+    }
     {
         let start = signals.guard(process.start());
         tokio::pin!(start);

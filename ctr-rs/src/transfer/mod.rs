@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use protos::api::Any;
 use protos::api::transfer::{TransferOptions, TransferRequest};
+use tokio::sync::watch;
 
 use self::progress::{Display, Progress};
 use crate::client::{Client, stream};
@@ -19,12 +20,12 @@ use crate::error::{Answered, Error, Result};
 const LAST_WORDS: Duration = Duration::from_secs(2);
 
 /// What goes on beside the call.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug)]
 pub enum Beside {
     /// Ends with the call.
     UntilAnswered,
-    /// The call's success is not all: bytes may still come.
-    ToItsEnd,
+    /// The call's success is not all: bytes may still come. It is told when the call was answered.
+    ToItsEnd(watch::Sender<bool>),
 }
 
 /// Moves `source` to `destination`. `what` begins the error: "cannot pull x".
@@ -63,7 +64,10 @@ pub async fn transfer(
         }
     };
     if answer.is_ok() {
-        if mode == Beside::ToItsEnd && !beside_done {
+        if let Beside::ToItsEnd(answered) = mode
+            && !beside_done
+        {
+            answered.send_replace(true);
             beside.await?;
         }
         let rest = async {

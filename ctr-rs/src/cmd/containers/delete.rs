@@ -4,6 +4,7 @@ use protos::api::types_task::Status;
 
 use crate::cli::Global;
 use crate::client::Client;
+use crate::cmd::flags::all_done;
 use crate::cmd::run::create::remove;
 use crate::error::{Error, Result};
 use crate::io::fifo;
@@ -24,18 +25,18 @@ pub struct Args {
 /// Removes them all, even when one fails.
 pub async fn run(global: &Global, args: Args) -> Result<()> {
     let client = global.client()?;
-    let mut failed = None;
+    let mut failed = 0;
     for id in &args.ids {
         match delete(&client, id, args.keep_snapshot).await {
             Ok(()) => {}
             Err(e) if args.ids.len() == 1 => return Err(e),
             Err(e) => {
                 warn_error(&e);
-                failed.get_or_insert(e);
+                failed += 1;
             }
         }
     }
-    failed.map_or(Ok(()), Err)
+    all_done(failed, args.ids.len())
 }
 
 async fn delete(client: &Client, id: &str, keep_snapshot: bool) -> Result<()> {

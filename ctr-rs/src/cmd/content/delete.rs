@@ -4,6 +4,7 @@ use protos::api::content::DeleteContentRequest;
 
 use super::digest;
 use crate::cli::Global;
+use crate::cmd::flags::all_done;
 use crate::error::{Answered, Result};
 use crate::io::output::{self, warn, warn_error};
 
@@ -18,7 +19,7 @@ pub struct Args {
 /// Deletes them all, even when one fails; prints those that are gone.
 pub async fn run(global: &Global, args: Args) -> Result<()> {
     let client = global.client()?;
-    let mut failed = None;
+    let mut failed = 0;
     for text in &args.digests {
         let request = DeleteContentRequest { digest: digest(text)?.to_string() };
         match client.content().delete(request).await.or_say(format!("cannot delete content {text}")) {
@@ -27,9 +28,9 @@ pub async fn run(global: &Global, args: Args) -> Result<()> {
             Err(e) if args.digests.len() == 1 => return Err(e),
             Err(e) => {
                 warn_error(&e);
-                failed.get_or_insert(e);
+                failed += 1;
             }
         }
     }
-    failed.map_or(Ok(()), Err)
+    all_done(failed, args.digests.len())
 }

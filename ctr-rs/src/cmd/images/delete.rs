@@ -3,6 +3,7 @@
 use protos::api::images::DeleteImageRequest;
 
 use crate::cli::Global;
+use crate::cmd::flags::all_done;
 use crate::error::{Answered, Result};
 use crate::io::output::{self, warn, warn_error};
 
@@ -20,7 +21,7 @@ pub struct Args {
 /// Removes them all, even when one fails; prints those that are gone.
 pub async fn run(global: &Global, args: Args) -> Result<()> {
     let client = global.client()?;
-    let mut failed = None;
+    let mut failed = 0;
     for (at, name) in args.names.iter().enumerate() {
         let sync = args.sync && at + 1 == args.names.len();
         let request = DeleteImageRequest { name: name.clone(), sync, target: None };
@@ -30,9 +31,9 @@ pub async fn run(global: &Global, args: Args) -> Result<()> {
             Err(e) if args.names.len() == 1 => return Err(e),
             Err(e) => {
                 warn_error(&e);
-                failed.get_or_insert(e);
+                failed += 1;
             }
         }
     }
-    failed.map_or(Ok(()), Err)
+    all_done(failed, args.names.len())
 }

@@ -7,6 +7,8 @@ use base::Platform;
 use protos::api::Any;
 use protos::api::types_transfer::{ImageExportStream, ImageReference, ImageStore};
 
+use tokio::sync::watch;
+
 use crate::cli::Global;
 use crate::client::stream;
 use crate::cmd::flags::{platform, wire_platform};
@@ -64,7 +66,8 @@ async fn export(global: &Global, args: &Args, out: impl Write, display: Display)
         ..ImageExportStream::default()
     };
     let what = format!("cannot export {}", args.names.join(", "));
-    let receive = archive::receive(stream, out, args.file.clone());
+    let (answered, answer) = watch::channel(false);
+    let receive = archive::receive(stream, out, args.file.clone(), answer);
     let (store, destination) = (Any::pack(&store), Any::pack(&destination));
-    transfer(&client, &what, store, destination, display, (receive, Beside::ToItsEnd)).await
+    transfer(&client, &what, store, destination, display, (receive, Beside::ToItsEnd(answered))).await
 }

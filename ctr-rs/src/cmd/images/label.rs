@@ -1,6 +1,7 @@
 //! `images label NAME KEY=VALUE...`.
 
 use protos::api::images::{Image, UpdateImageRequest};
+use protos::api::types::Descriptor;
 
 use crate::cli::Global;
 use crate::client::image;
@@ -34,7 +35,13 @@ pub async fn run(global: &Global, args: Args) -> Result<()> {
         false => labels.keys().map(|key| format!("labels.{key}")).collect(),
     };
     let request = UpdateImageRequest {
-        image: Some(Image { name: args.name.clone(), labels, ..Image::default() }),
+        // Go containerd reads the target without asking whether there is one
+        image: Some(Image {
+            name: args.name.clone(),
+            labels,
+            target: Some(Descriptor::default()),
+            ..Image::default()
+        }),
         update_mask: Some(prost_types::FieldMask { paths }),
         source_date_epoch: None,
     };

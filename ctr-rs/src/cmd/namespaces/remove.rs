@@ -3,6 +3,7 @@
 use protos::api::namespaces::DeleteNamespaceRequest;
 
 use crate::cli::Global;
+use crate::cmd::flags::all_done;
 use crate::error::{Answered, Error, Result};
 use crate::io::output::{self, warn_error};
 
@@ -20,7 +21,7 @@ pub struct Args {
 /// Removes them all, even when one fails; prints those that are gone.
 pub async fn run(global: &Global, args: Args) -> Result<()> {
     let client = global.client()?;
-    let mut failed = None;
+    let mut failed = 0;
     for name in &args.names {
         let request = DeleteNamespaceRequest { name: name.clone() };
         let removed = client.namespaces().delete(request).await;
@@ -34,11 +35,11 @@ pub async fn run(global: &Global, args: Args) -> Result<()> {
             Err(e) if args.names.len() == 1 => return Err(e),
             Err(e) => {
                 warn_error(&e);
-                failed.get_or_insert(e);
+                failed += 1;
             }
         }
     }
-    failed.map_or(Ok(()), Err)
+    all_done(failed, args.names.len())
 }
 
 /// The cgroup that containers of the namespace were in; none there is fine.

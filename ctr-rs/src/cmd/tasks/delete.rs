@@ -2,6 +2,7 @@
 
 use crate::cli::Global;
 use crate::client::Client;
+use crate::cmd::flags::all_done;
 use crate::cmd::run::exit_code;
 use crate::error::Result;
 use crate::io::fifo;
@@ -25,7 +26,7 @@ pub struct Args {
 /// Forgets them all, even when one fails. Gives the first exit status that is not 0.
 pub async fn run(global: &Global, args: Args) -> Result<u8> {
     let client = global.client()?;
-    let (mut status, mut failed) = (0, None);
+    let (mut status, mut failed) = (0, 0);
     for id in &args.ids {
         match delete(&client, &args, id).await {
             Ok(code) => {
@@ -39,11 +40,11 @@ pub async fn run(global: &Global, args: Args) -> Result<u8> {
             Err(e) if args.ids.len() == 1 => return Err(e),
             Err(e) => {
                 warn_error(&e);
-                failed.get_or_insert(e);
+                failed += 1;
             }
         }
     }
-    failed.map_or(Ok(status), Err)
+    all_done(failed, args.ids.len()).map(|()| status)
 }
 
 async fn delete(client: &Client, args: &Args, id: &str) -> Result<u32> {
