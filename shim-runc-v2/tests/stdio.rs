@@ -186,6 +186,33 @@ async fn a_terminal_for_init_and_exec() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_terminal_whose_input_ends_is_hung_up() {
+    let place = Place::new().await;
+    let bundle = place.bundle("hup", &["true"]);
+    let mut spec = bundle.spec(&[]);
+    spec["process"] =
+        process(&["sh", "-c", "trap 'exit 8' HUP; echo ready; while :; do sleep 1000 & wait; done"], true);
+    bundle.write_spec(&spec);
+    let shim = place.start(&bundle);
+    let task = shim.client().await;
+    let mut request = with_fifos(&bundle, [Some("in"), Some("out"), None]);
+    request.terminal = true;
+    let out = collect(Path::new(&request.stdout));
+    task.create(&request).await.unwrap();
+    task.start("hup", "").await.unwrap();
+    drop(OpenOptions::new().write(true).open(&request.stdin).unwrap());
+    let mut close = CloseIORequest::new();
+    (close.id, close.stdin) = ("hup".into(), true);
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    task.0.close_io(forever(), &close).await.unwrap();
+    assert_eq!(task.wait("hup", "").await.unwrap().exit_status, 8);
+    assert_eq!(out.join().unwrap(), b"ready\r\n");
+    task.delete("hup", "").await.unwrap();
+    task.shutdown("hup").await.unwrap();
+    shim.gone().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn into_a_file_and_into_a_logger() {
     let place = Place::new().await;
     let bundle = place.bundle("files", &["sh", "-c", "echo out; echo err >&2"]);

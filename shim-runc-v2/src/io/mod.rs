@@ -13,16 +13,17 @@ pub(crate) mod watch;
 use std::fs::{File, OpenOptions};
 use std::os::fd::OwnedFd;
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use base::Error;
 use rustix::fs::{Gid, Mode, OFlags, Uid};
 use rustix::pipe::{PipeFlags, pipe_with};
+use tokio::sync::Notify;
 use tokio::task::JoinHandle;
 
 use crate::reaper::Reaper;
-use pump::{Progress, Sink, pump};
+use pump::{OnBreak, Progress, Sink, pump};
 pub(crate) use uri::Stdio;
 use uri::{Target, plain};
 use watch::Watched;
@@ -33,6 +34,9 @@ const DRAIN: Duration = Duration::from_secs(10);
 const STALLED: Duration = Duration::from_secs(3);
 /// So is output that something else than the process still could write, but does not.
 const SILENT: Duration = Duration::from_secs(1);
+
+/// Time for output that is on its way when a terminal is hung up.
+const LAST_WORDS: Duration = Duration::from_millis(200);
 
 /// For whom the streams are.
 pub(crate) struct Owner<'a> {
@@ -169,17 +173,19 @@ impl Prepared {
         drop(self.take_child_ends());
         let master = watch::both(master).map_err(io_error)?;
         let mut running = Running::new(self.logger.take());
-        match sink {
-            Some(sink) => running.output(master.clone(), sink),
-            // Nobody wants it, but the process must not block on a full terminal.
-            None => {
-                running.output(master.clone(), Sink::File(Arc::new(append(Path::new("/dev/null"), false)?)))
-            }
-        }
+        running.terminal = Arc::downgrade(&master);
+        let hang_up = Arc::new(Notify::new());
+        // Without a sink it is read all the same: the process must not block on a full terminal.
+        running.output_until(master.clone(), sink.unwrap_or(Sink::Nowhere), &hang_up);
         if let Some(feed) = self.feed.take() {
-            running.input(feed.fifo, feed.keep, master.clone())?;
+            let source = watch::readable(feed.fifo).map_err(io_error)?;
+            running.keep = Some(feed.keep);
+            running.input = Some(tokio::spawn(async move {
+                pump(source, Sink::Stream(master), Arc::default(), OnBreak::Stop).await;
+                // A terminal's input cannot end by itself: as in the original, its end is a hang-up.
+                hang_up.notify_one();
+            }));
         }
-        running.terminal = Some(master);
         Ok(running)
     }
 }
@@ -189,23 +195,38 @@ pub(crate) struct Running {
     outputs: Vec<(JoinHandle<()>, Arc<Progress>)>,
     input: Option<JoinHandle<()>>,
     keep: Option<OwnedFd>,
-    terminal: Option<Arc<Watched>>,
+    /// Open for as long as a pump holds it.
+    terminal: Weak<Watched>,
     logger: Option<logger::Logger>,
 }
 
 impl Running {
     fn new(logger: Option<logger::Logger>) -> Self {
-        Running { outputs: Vec::new(), input: None, keep: None, terminal: None, logger }
+        Running { outputs: Vec::new(), input: None, keep: None, terminal: Weak::new(), logger }
     }
 
     fn output(&mut self, source: Arc<Watched>, sink: Sink) {
         let progress = Arc::new(Progress::default());
-        self.outputs.push((tokio::spawn(pump(source, sink, progress.clone())), progress));
+        self.outputs.push((tokio::spawn(pump(source, sink, progress.clone(), OnBreak::Discard)), progress));
+    }
+
+    /// As `output`, but ends soon after `hang_up`.
+    fn output_until(&mut self, source: Arc<Watched>, sink: Sink, hang_up: &Arc<Notify>) {
+        let progress = Arc::new(Progress::default());
+        let (moving, hang_up) = (pump(source, sink, progress.clone(), OnBreak::Discard), hang_up.clone());
+        let task = tokio::spawn(async move {
+            tokio::pin!(moving);
+            tokio::select! {
+                () = &mut moving => {}
+                () = hang_up.notified() => drop(tokio::time::timeout(LAST_WORDS, &mut moving).await),
+            }
+        });
+        self.outputs.push((task, progress));
     }
 
     fn input(&mut self, fifo: OwnedFd, keep: OwnedFd, to: Arc<Watched>) -> Result<(), Error> {
         let source = watch::readable(fifo).map_err(io_error)?;
-        self.input = Some(tokio::spawn(pump(source, Sink::Stream(to), Arc::default())));
+        self.input = Some(tokio::spawn(pump(source, Sink::Stream(to), Arc::default(), OnBreak::Stop)));
         self.keep = Some(keep);
         Ok(())
     }
@@ -220,7 +241,7 @@ impl Running {
     /// # Errors
     /// The kernel refuses.
     pub(crate) fn resize(&self, width: u16, height: u16) -> Result<(), Error> {
-        let Some(terminal) = &self.terminal else { return Ok(()) };
+        let Some(terminal) = self.terminal.upgrade() else { return Ok(()) };
         let size = sys::console::Winsize { columns: width, rows: height };
         sys::console::set_winsize(terminal.get_ref(), size).map_err(|e| Error::unknown(base::chain(&e)))
     }

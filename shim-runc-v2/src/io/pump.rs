@@ -49,6 +49,17 @@ pub(crate) enum Sink {
     Stream(Arc<Watched>),
     /// A file, appended to; two streams can share it.
     File(Arc<File>),
+    /// Nowhere: read, so that the writer does not block, and forgotten.
+    Nowhere,
+}
+
+/// What to do when the sink breaks (its reader died).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum OnBreak {
+    /// Stop: there is nobody to write for.
+    Stop,
+    /// Go on reading: a container does not have to die with its logger.
+    Discard,
 }
 
 enum Step {
@@ -60,25 +71,33 @@ enum Step {
     Empty,
     /// Nothing will come any more.
     End,
+    /// The sink broke.
+    Broken,
 }
 
 /// Moves bytes until the source ends or the sink breaks. Cancel-safe but for bytes already read.
-pub(crate) async fn pump(source: Arc<Watched>, sink: Sink, progress: Arc<Progress>) {
+pub(crate) async fn pump(source: Arc<Watched>, mut sink: Sink, progress: Arc<Progress>, on_break: OnBreak) {
     let mut lost = 0_u64;
     loop {
         let Ok(mut ready) = source.readable().await else { break };
+        let mut broken = false;
         match step(source.get_ref(), &sink, &progress, &mut lost) {
             Step::Moved => {}
             Step::Empty => ready.clear_ready(),
             Step::End => break,
+            Step::Broken => broken = true,
             Step::Rest(rest) => {
                 progress.blocked.store(true, Ordering::Relaxed);
-                let written = write_rest(&sink, rest, &progress).await;
+                broken = !write_rest(&sink, rest, &progress).await;
                 progress.blocked.store(false, Ordering::Relaxed);
-                if !written {
-                    break;
-                }
             }
+        }
+        if broken {
+            if on_break == OnBreak::Stop {
+                break;
+            }
+            logger::warning!("nobody takes a stream of output any more; the rest of it is lost");
+            sink = Sink::Nowhere;
         }
     }
     if lost > 0 {
@@ -106,13 +125,14 @@ fn step(source: &OwnedFd, sink: &Sink, progress: &Progress, lost: &mut u64) -> S
             }
             Ok(bytes.len())
         }
+        Sink::Nowhere => Ok(bytes.len()),
     };
     match written {
         Ok(n) => {
             progress.moved.fetch_add(n as u64, Ordering::Relaxed);
             if n == bytes.len() { Step::Moved } else { Step::Rest(bytes[n..].to_vec()) }
         }
-        Err(_) => Step::End,
+        Err(_) => Step::Broken,
     }
 }
 
@@ -133,7 +153,7 @@ async fn write_rest(sink: &Sink, mut rest: Vec<u8>, progress: &Progress) -> bool
     let fd = match sink {
         Sink::Fifo { write, .. } => write,
         Sink::Stream(stream) => stream,
-        Sink::File(_) => return true,
+        Sink::File(_) | Sink::Nowhere => return true,
     };
     while !rest.is_empty() {
         let Ok(mut ready) = fd.writable().await else { return false };
@@ -192,7 +212,7 @@ mod tests {
         });
         let progress = Arc::new(Progress::default());
         let sink = Sink::Stream(watch::writable(nonblocking(to_w)).unwrap());
-        pump(watch::readable(nonblocking(from_r)).unwrap(), sink, progress.clone()).await;
+        pump(watch::readable(nonblocking(from_r)).unwrap(), sink, progress.clone(), OnBreak::Stop).await;
         writer.join().unwrap();
         let all = reader.join().unwrap();
         assert_eq!(all.len(), SIZE);
@@ -206,7 +226,12 @@ mod tests {
         let (_to_r, to_w) = pipe();
         let progress = Arc::new(Progress::default());
         let sink = Sink::Stream(watch::writable(nonblocking(to_w)).unwrap());
-        let task = tokio::spawn(pump(watch::readable(nonblocking(from_r)).unwrap(), sink, progress.clone()));
+        let task = tokio::spawn(pump(
+            watch::readable(nonblocking(from_r)).unwrap(),
+            sink,
+            progress.clone(),
+            OnBreak::Stop,
+        ));
         let from_w = nonblocking(from_w);
         for _ in 0..100_000 {
             let _ = rustix::io::write(&from_w, &[7; 4096]);
@@ -218,5 +243,22 @@ mod tests {
         assert!(progress.is_blocked() && progress.moved() >= 64 * 1024);
         task.abort();
         assert!(task.await.unwrap_err().is_cancelled());
+    }
+
+    #[tokio::test(flavor = "current_thread")]
+    async fn a_reader_that_dies_does_not_stop_the_writer() {
+        let (from_r, from_w) = pipe();
+        let (to_r, to_w) = pipe();
+        drop(to_r);
+        let sink = Sink::Stream(watch::writable(nonblocking(to_w)).unwrap());
+        let task = tokio::spawn(pump(
+            watch::readable(nonblocking(from_r)).unwrap(),
+            sink,
+            Arc::default(),
+            OnBreak::Discard,
+        ));
+        let writer = std::thread::spawn(move || File::from(from_w).write_all(&[1; 300_000]));
+        task.await.unwrap();
+        assert!(writer.join().unwrap().is_ok());
     }
 }

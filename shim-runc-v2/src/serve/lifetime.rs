@@ -49,6 +49,19 @@ impl Lifetime {
         self.0.connections.load(Ordering::Relaxed)
     }
 
+    /// Ends when `done` holds, which is looked at after each change.
+    pub(crate) async fn until(&self, done: impl Fn() -> bool) {
+        loop {
+            let changed = self.0.changed.notified();
+            tokio::pin!(changed);
+            changed.as_mut().enable();
+            if done() {
+                return;
+            }
+            changed.await;
+        }
+    }
+
     /// Ends when it is time to leave. `containers` counts those that are there.
     pub(crate) async fn over(&self, containers: impl Fn() -> usize) {
         loop {

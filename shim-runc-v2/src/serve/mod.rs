@@ -30,6 +30,8 @@ use signals::Signals;
 
 /// Time to tell the daemon the last news before we leave.
 const FLUSH: Duration = Duration::from_secs(3);
+/// Time for creates that were stopped to be undone.
+const UNDO: Duration = Duration::from_secs(5);
 /// Time for answers that are on their way when we leave.
 const ANSWERS: Duration = Duration::from_secs(1);
 /// Time for a client that found our socket just before we took it away.
@@ -87,6 +89,9 @@ async fn serve(flags: &Flags) -> Result<(), Error> {
     }
     if let Some(path) = &path {
         let _ = std::fs::remove_file(path);
+    }
+    if tokio::time::timeout(UNDO, tasks.none_in_the_making()).await.is_err() {
+        warning!("leaving while the runtime still makes a container");
     }
     events.flush(FLUSH).await;
     if tokio::time::timeout(ANSWERS, server.shutdown()).await.is_err() {

@@ -102,6 +102,12 @@ impl Tasks {
         }
     }
 
+    /// Ends when no container is being made any more.
+    pub(crate) async fn none_in_the_making(&self) {
+        let none = || !self.containers().values().any(|e| matches!(e, Entry::Creating(_)));
+        self.0.lifetime.until(none).await;
+    }
+
     /// A line for each container and process, for SIGUSR1.
     pub(crate) fn dump(&self) -> String {
         use std::fmt::Write;

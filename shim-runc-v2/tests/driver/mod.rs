@@ -21,7 +21,12 @@ use ttrpc::r#async::TtrpcContext;
 use ttrpc::asynchronous::{Client, Server};
 use ttrpc::context;
 
-pub const SHIM: &str = env!("CARGO_BIN_EXE_containerd-shim-runc-v2");
+/// The shim under test: ours, or the one that `SHIM_UNDER_TEST` names (the static build; another implementation).
+pub fn shim() -> String {
+    std::env::var("SHIM_UNDER_TEST")
+        .unwrap_or_else(|_| env!("CARGO_BIN_EXE_containerd-shim-runc-v2").to_owned())
+}
+
 pub const NAMESPACE: &str = "shimtest";
 /// How long anything may take.
 pub const PATIENCE: Duration = Duration::from_secs(30);
@@ -130,7 +135,7 @@ impl Place {
     }
 
     pub fn command(&self, bundle: &Bundle, verb: &str) -> Command {
-        let mut command = Command::new(SHIM);
+        let mut command = Command::new(shim());
         command
             .args(["-namespace", NAMESPACE, "-publish-binary", "/bin/false", "-id", &bundle.id, "-address"])
             .arg(self.grpc())
