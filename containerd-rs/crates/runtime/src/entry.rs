@@ -65,6 +65,8 @@ pub(crate) struct Entry {
 #[derive(Default)]
 struct Reported {
     exit: Option<Exit>,
+    /// An exit that only a client was told of, as the answer to its wait.
+    answered: Option<Exit>,
     delete: bool,
     execs: VecDeque<(String, u32)>,
 }
@@ -150,9 +152,15 @@ impl Entry {
         self.reported.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The exit of the first process that subscribers were told of.
-    pub(crate) fn reported_exit(&self) -> Option<Exit> {
-        self.reported().exit
+    /// Notes what the shim answered to a wait for the first process.
+    pub(crate) fn note_answer(&self, exit: Exit) {
+        self.reported().answered.get_or_insert(exit);
+    }
+
+    /// The exit of the first process, when anyone was told of it.
+    pub(crate) fn known_exit(&self) -> Option<Exit> {
+        let reported = self.reported();
+        reported.exit.or(reported.answered)
     }
 
     /// Whether this exit of the first process is news; from now on it is not.
@@ -244,7 +252,7 @@ mod tests {
         let exit = Exit { pid: 7, status: 3, exited_at: None };
         assert!(entry.admit_exit(exit));
         assert!(!entry.admit_exit(Exit { status: 255, ..exit }));
-        assert_eq!(entry.reported_exit(), Some(exit), "the first word counts");
+        assert_eq!(entry.known_exit(), Some(exit), "the first word counts");
         assert!(entry.admit_delete() && !entry.admit_delete());
         assert!(entry.admit_exec_exit("e", 9) && !entry.admit_exec_exit("e", 9));
         assert!(entry.admit_exec_exit("e", 10), "the same id used again");

@@ -250,3 +250,45 @@ fn bundles_of_the_original_are_taken_over() {
     }
     world.assert_clean();
 }
+
+#[test]
+fn a_daemon_killed_at_any_moment_of_a_run_loses_nothing() {
+    let world = World::new(GO_SHIM);
+    let seed = std::env::var("SEED").ok().and_then(|s| s.parse().ok()).unwrap_or(0x5eed_u64);
+    let mut random = seed;
+    for round in 0..16 {
+        // xorshift: any spread of moments will do, as long as a failure can be repeated.
+        random ^= random << 13;
+        random ^= random >> 7;
+        random ^= random << 17;
+        let after = Duration::from_micros(random % 180_000);
+        let first = world.daemon();
+        let (runtime, ns) = (first.runtime.clone(), first.namespace.clone());
+        let task = world.container("c1", "exit 21");
+        first.spawn(async move {
+            runtime.create(&ns, task).await?;
+            runtime.start(&ns, "c1", "").await?;
+            runtime.wait(&ns, "c1", "").await?;
+            runtime.delete(&ns, "c1").await
+        });
+        std::thread::sleep(after);
+        drop(first);
+        let told = || format!("seed {seed:#x}, round {round}, after {after:?}");
+        let second = world.daemon();
+        let recovered = second.recover();
+        assert_eq!(recovered.aside, 0, "{}", told());
+        match second.status("c1") {
+            Ok(status) => {
+                if status == Status::Created {
+                    // The start that the first daemon asked for may be under way.
+                    let _ = second.run(second.runtime.start(&second.namespace, "c1", ""));
+                }
+                assert_eq!(second.wait("c1").status, 21, "{}", told());
+                assert_eq!(second.delete("c1").unwrap().status, 21, "{}", told());
+            }
+            Err(error) => assert_eq!(error.kind(), ErrorKind::NotFound, "{}: {error}", told()),
+        }
+        assert!(second.run(second.runtime.drain(Duration::from_secs(10))));
+        world.assert_clean();
+    }
+}

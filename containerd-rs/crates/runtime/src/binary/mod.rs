@@ -11,7 +11,7 @@ mod start;
 pub(crate) use answer::Answer;
 pub use answer::AnswerError;
 pub(crate) use delete::delete;
-pub(crate) use dialect::Dialects;
+pub(crate) use dialect::{Dialect, Dialects};
 pub use info::RuntimeInfo;
 pub(crate) use info::info;
 pub use invoke::InvokeError;

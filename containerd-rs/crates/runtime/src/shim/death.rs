@@ -119,7 +119,7 @@ pub(crate) async fn bury(runtime: &Runtime, entry: &Arc<Entry>, program: Option<
 
 /// The one truth about the exit: what subscribers know already, else what the shim's `delete` said.
 fn settle(entry: &Entry, told: Option<Exit>) -> Exit {
-    let mut exit = entry.reported_exit().or(told).unwrap_or(Exit {
+    let mut exit = entry.known_exit().or(told).unwrap_or(Exit {
         pid: entry.pid(),
         status: NOBODY_KNOWS,
         exited_at: None,

@@ -32,9 +32,13 @@ impl Runtime {
         let runtime = self.clone();
         self.tracked("create", async move {
             let mut reservation = Reservation { runtime: runtime.clone(), entry: Some(entry.clone()) };
-            let made = tokio::select! {
-                made = runtime.launch(&entry, &request) => made,
-                _ = given_up => Err(Error::Abandoned { id: request.container_id.clone() }),
+            let made = match runtime.prepare(&entry, &request).await {
+                Ok(prepared) => tokio::select! {
+                    biased;
+                    _ = given_up => Err(Error::Abandoned { id: request.container_id.clone() }),
+                    made = runtime.launch(&entry, &request, prepared) => made,
+                },
+                Err(error) => Err(error),
             };
             if let Err(error) = &made {
                 entry.advance(|phase| *phase == Phase::Creating, Phase::Closing);

@@ -85,9 +85,11 @@ impl Runtime {
                 let limit = self.shared.options.timeouts.cleanup * 3;
                 tokio::time::timeout(limit, entry.ended()).await.map_err(|_| failed(e))
             }
+            // Deleted already, perhaps for an earlier daemon that died before it could say so.
             Err(e) if e.kind() == ErrorKind::NotFound => {
-                self.close(entry, shim, None);
-                Err(failed(e))
+                let known = entry.known_exit();
+                self.close(entry, shim, known);
+                known.ok_or_else(|| failed(e))
             }
             Err(e) => Err(failed(e)),
         }

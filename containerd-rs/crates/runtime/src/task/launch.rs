@@ -2,11 +2,12 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Instant;
 
 use protos::shim::task_v3::{CreateTaskRequest, CreateTaskResponse, StartRequest, StartResponse};
 
 use super::features;
-use crate::binary::{self, Answer, Start};
+use crate::binary::{self, Answer, Dialect, Start};
 use crate::entry::{Entry, Phase};
 use crate::error::Error;
 use crate::model::CreateTask;
@@ -15,20 +16,54 @@ use crate::shim::{self, Shim};
 use crate::shimlog::ShimLog;
 use crate::wire;
 
+/// What a create needs before anything runs.
+pub(super) struct Prepared {
+    program: PathBuf,
+    dialect: Dialect,
+    /// Where the task's sandbox serves tasks; `None`: the task gets a shim (or joins one) by `start`.
+    sandbox: Option<Answer>,
+}
+
 impl Runtime {
-    /// Bundle, intent, shim, container. On failure the caller undoes what was done.
-    pub(crate) async fn launch(&self, entry: &Arc<Entry>, request: &CreateTask) -> Result<u32, Error> {
+    /// The program, and the bundle with the intent. Not to be dropped half-way: the bundle is made on another thread.
+    pub(super) async fn prepare(&self, entry: &Arc<Entry>, request: &CreateTask) -> Result<Prepared, Error> {
         let failed = |source: Error| Error::StartShim { source: Box::new(source) };
-        let shim = match self.sandbox_endpoint(entry, request).map_err(failed)? {
-            Some(answer) => self.join_sandbox(entry, request, answer).await,
-            None => self.start_shim(entry, request).await,
+        let sandbox = self.sandbox_endpoint(entry, request).map_err(failed)?;
+        let program = self.shared.resolver.resolve(runtime_name(request)).map_err(Error::Resolve);
+        let program = program.map_err(failed)?;
+        let (dialect, made) = tokio::join!(
+            self.shared.dialects.of(&program),
+            self.make_bundle(entry, request, program.clone())
+        );
+        made?;
+        Ok(Prepared { program, dialect, sandbox })
+    }
+
+    /// Shim and container. On failure, and when it is dropped, the caller undoes what was done.
+    pub(super) async fn launch(
+        &self,
+        entry: &Arc<Entry>,
+        request: &CreateTask,
+        prepared: Prepared,
+    ) -> Result<u32, Error> {
+        let begin = Instant::now();
+        let shim = match prepared.sandbox.clone() {
+            Some(answer) => self.join_sandbox(entry, request, prepared, answer).await,
+            None => self.start_shim(entry, request, prepared).await,
         };
-        let shim = shim.map_err(failed)?;
+        let shim = shim.map_err(|source| Error::StartShim { source: Box::new(source) })?;
+        let connected = Instant::now();
         entry.set_shim(Some(shim.clone()));
         let pid = self
             .create_in(entry, &shim, request)
             .await
             .map_err(|source| Error::CreateTask { source: Box::new(source) })?;
+        tracing::debug!(
+            id = entry.bundle.id,
+            shim = ?connected.duration_since(begin),
+            create = ?connected.elapsed(),
+            "task created"
+        );
         entry.set_pid(pid);
         entry.bundle.clear_intent()?;
         if !entry.advance(|phase| *phase == Phase::Creating, Phase::Live) {
@@ -39,12 +74,14 @@ impl Runtime {
         Ok(pid)
     }
 
-    async fn start_shim(&self, entry: &Arc<Entry>, request: &CreateTask) -> Result<Arc<Shim>, Error> {
+    async fn start_shim(
+        &self,
+        entry: &Arc<Entry>,
+        request: &CreateTask,
+        prepared: Prepared,
+    ) -> Result<Arc<Shim>, Error> {
         let shared = &self.shared;
-        let program = shared.resolver.resolve(runtime_name(request)).map_err(Error::Resolve)?;
-        let (dialect, made) =
-            tokio::join!(shared.dialects.of(&program), self.make_bundle(entry, request, program.clone()));
-        made?;
+        let Prepared { program, dialect, .. } = prepared;
         let log = Arc::new(ShimLog::open(&entry.bundle.path, shared.log_sink.clone())?);
         let start = Start {
             program: &program,
@@ -124,17 +161,17 @@ impl Runtime {
         &self,
         entry: &Arc<Entry>,
         request: &CreateTask,
+        prepared: Prepared,
         answer: Answer,
     ) -> Result<Arc<Shim>, Error> {
-        let program = self.shared.resolver.resolve(runtime_name(request)).map_err(Error::Resolve)?;
-        self.make_bundle(entry, request, program.clone()).await?;
         let bundle = &entry.bundle;
         if let Some(sandbox) = &request.sandbox_id {
             bundle.write_sandbox(sandbox.as_str())?;
         }
         bundle.write_answer(&answer)?;
         let log = Arc::new(ShimLog::open(&bundle.path, self.shared.log_sink.clone())?);
-        Shim::connect(bundle, Some(program), answer, log, self.shared.options.timeouts.load).await
+        let limit = self.shared.options.timeouts.load;
+        Shim::connect(bundle, Some(prepared.program), answer, log, limit).await
     }
 
     async fn create_in(

@@ -47,10 +47,15 @@ fn is_certain(why: &Error) -> bool {
 
 /// Whether no program was run at all.
 fn never_ran(why: &Error) -> bool {
-    let Error::StartShim { source } = why else { return false };
+    let source = match why {
+        Error::StartShim { source } => source,
+        // The bundle could not be made.
+        Error::Io { .. } | Error::Spec(_) => return true,
+        _ => return false,
+    };
     match &**source {
         Error::Start(source) => matches!(**source, Error::Invoke(InvokeError::Spawn { .. })),
-        Error::Invoke(_) | Error::Dial(_) | Error::IdMapped { .. } => false,
-        _ => true,
+        Error::Resolve(_) | Error::Sandbox { .. } | Error::Answer(_) => true,
+        _ => false,
     }
 }

@@ -29,11 +29,16 @@ impl Runtime {
             };
             match asked {
                 Ok(response) => {
-                    return Ok(Exit {
-                        pid: if exec_id.is_empty() { entry.pid() } else { 0 },
+                    let first = exec_id.is_empty();
+                    let exit = Exit {
+                        pid: if first { entry.pid() } else { 0 },
                         status: response.exit_status,
                         exited_at: wire::time(response.exited_at.as_ref()),
-                    });
+                    };
+                    if first {
+                        entry.note_answer(exit);
+                    }
+                    return Ok(exit);
                 }
                 Err(CallError::Closed) => {}
                 Err(e) => return Err(e.into()),
