@@ -35,6 +35,10 @@ const LEASE_HEADER: &str = "containerd-lease";
 /// How long between two tries of a connection.
 const CONNECT_PAUSE: Duration = Duration::from_millis(20);
 
+/// Bytes that the daemon may send ahead on one stream, and on all.
+const STREAM_WINDOW: u32 = 1 << 20;
+const CONNECTION_WINDOW: u32 = 4 << 20;
+
 /// A channel whose calls carry our headers.
 pub type Service = InterceptedService<Channel, Headers>;
 
@@ -89,7 +93,9 @@ impl Client {
         let value = MetadataValue::try_from(namespace.as_str())
             .map_err(|_| Error::invalid(format!("namespace {namespace} cannot be used")))?;
         let path = PathBuf::from(address.strip_prefix("unix://").unwrap_or(address));
-        let endpoint = Endpoint::from_static("http://localhost");
+        let endpoint = Endpoint::from_static("http://localhost")
+            .initial_stream_window_size(STREAM_WINDOW)
+            .initial_connection_window_size(CONNECTION_WINDOW);
         let channel = endpoint.connect_with_connector_lazy(tower::service_fn(move |_: Uri| {
             let path = path.clone();
             async move { connect(&path, connect_timeout).await.map(TokioIo::new) }

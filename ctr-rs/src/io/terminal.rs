@@ -29,10 +29,21 @@ impl RawTerminal {
         Ok(RawTerminal { fd, before })
     }
 
+    /// Where to read its size from.
+    pub fn size(&self) -> TerminalSize {
+        TerminalSize(self.fd)
+    }
+}
+
+/// The size of our terminal, at any time.
+#[derive(Debug, Clone, Copy)]
+pub struct TerminalSize(BorrowedFd<'static>);
+
+impl TerminalSize {
     /// Columns and rows.
-    pub fn size(&self) -> Result<(u32, u32)> {
+    pub fn read(self) -> Result<(u32, u32)> {
         let Winsize { ws_col, ws_row, .. } =
-            rustix::termios::tcgetwinsize(self.fd).map_err(Error::io("cannot read the terminal's size"))?;
+            rustix::termios::tcgetwinsize(self.0).map_err(Error::io("cannot read the terminal's size"))?;
         Ok((u32::from(ws_col), u32::from(ws_row)))
     }
 }

@@ -4,6 +4,11 @@
 //! copy output -> start + wait -> { pass on signals | resize | end of input } until it ends -> rest of the output
 //! ```
 
+use std::sync::Arc;
+
+use tokio::sync::Notify;
+use tokio::task::JoinHandle;
+
 use super::call::{ProcessRef, SIGKILL};
 use super::signals::{SIGWINCH, Signals, ends_us};
 use super::stdio::Stdio;
@@ -22,9 +27,10 @@ pub async fn run(process: &ProcessRef, stdio: &mut Stdio, signals: &Signals) -> 
     let wait = process.wait();
     tokio::pin!(wait);
     let mut early = None;
+    let resizer = Resizer::start(process, stdio);
     if process.exec.is_empty() {
         // the task's terminal is there already: its program should find the right size
-        resize(process, stdio).await;
+        resizer.resize();
     }
     {
         let start = signals.guard(process.start());
@@ -41,7 +47,7 @@ pub async fn run(process: &ProcessRef, stdio: &mut Stdio, signals: &Signals) -> 
     stdio.started(Some(&mut copies))?;
     let status = match early {
         Some(status) => status,
-        None => watch(process, stdio, signals, &mut copies, wait.as_mut()).await?,
+        None => watch(process, &resizer, signals, &mut copies, wait.as_mut()).await?,
     };
     Ok((status, copies))
 }
@@ -53,7 +59,8 @@ pub async fn join(process: &ProcessRef, stdio: &mut Stdio, signals: &Signals) ->
     stdio.started(Some(&mut copies))?;
     let wait = process.wait();
     tokio::pin!(wait);
-    let status = watch(process, stdio, signals, &mut copies, wait.as_mut()).await?;
+    let resizer = Resizer::start(process, stdio);
+    let status = watch(process, &resizer, signals, &mut copies, wait.as_mut()).await?;
     Ok((status, copies))
 }
 
@@ -66,51 +73,84 @@ pub async fn drain(copies: Copies) {
 
 async fn watch(
     process: &ProcessRef,
-    stdio: &Stdio,
+    resizer: &Resizer,
     signals: &Signals,
     copies: &mut Copies,
     mut wait: std::pin::Pin<&mut impl Future<Output = Result<u32>>>,
 ) -> Result<u32> {
-    resize(process, stdio).await;
+    resizer.resize();
     let mut asked = u32::from(signals.check().is_err());
     if let Err(Error::Interrupted(number)) = signals.check() {
-        pass_on(process, number, asked).await;
+        pass_on(process, number, asked);
     }
     loop {
         tokio::select! {
             status = &mut wait => return status,
             number = signals.next() => match number {
-                SIGWINCH if stdio.terminal.is_some() => resize(process, stdio).await,
+                SIGWINCH if resizer.task.is_some() => resizer.resize(),
                 number => {
                     asked += u32::from(ends_us(number));
-                    pass_on(process, number, asked).await;
+                    pass_on(process, number, asked);
                 }
             },
-            () = copies.stdin_ended() => match process.close_stdin().await {
-                Err(e) if !e.is_not_found() && !e.is_connection() => warn_error(&e),
-                _ => {}
-            },
+            () = copies.stdin_ended() => {
+                let process = process.clone();
+                beside(async move { process.close_stdin().await });
+            }
         }
     }
 }
 
-async fn resize(process: &ProcessRef, stdio: &Stdio) {
-    let Some(terminal) = &stdio.terminal else { return };
-    let done = match terminal.size() {
-        Ok(size) => process.resize(size).await,
-        Err(e) => Err(e),
-    };
-    match done {
-        Err(e) if !e.is_not_found() => warn_error(&e),
-        _ => {}
+/// Keeps the process's terminal as large as ours: one call at a time, always with the latest size.
+struct Resizer {
+    wake: Arc<Notify>,
+    task: Option<JoinHandle<()>>,
+}
+
+impl Resizer {
+    /// Does nothing when there is no terminal.
+    fn start(process: &ProcessRef, stdio: &Stdio) -> Self {
+        let wake = Arc::new(Notify::new());
+        let task = stdio.terminal.as_ref().map(|terminal| {
+            let (process, size, wake) = (process.clone(), terminal.size(), wake.clone());
+            tokio::spawn(async move {
+                loop {
+                    wake.notified().await;
+                    if let Ok(size) = size.read() {
+                        // a process that has ended, or was not started yet, has no terminal
+                        let _no_terminal = process.resize(size).await;
+                    }
+                }
+            })
+        });
+        Resizer { wake, task }
+    }
+
+    fn resize(&self) {
+        self.wake.notify_one();
     }
 }
 
-async fn pass_on(process: &ProcessRef, number: i32, asked: u32) {
-    let signal = if ends_us(number) && asked >= PATIENCE { SIGKILL } else { number.unsigned_abs() };
-    match process.kill(signal, false).await {
-        // it has ended
-        Err(e) if !e.is_not_found() => warn_error(&e),
-        _ => {}
+impl Drop for Resizer {
+    fn drop(&mut self) {
+        if let Some(task) = &self.task {
+            task.abort();
+        }
     }
+}
+
+fn pass_on(process: &ProcessRef, number: i32, asked: u32) {
+    let signal = if ends_us(number) && asked >= PATIENCE { SIGKILL } else { number.unsigned_abs() };
+    let process = process.clone();
+    beside(async move { process.kill(signal, false).await });
+}
+
+/// A call that the process's end does not wait for. That the process is gone, or the daemon for now, is no news.
+fn beside(call: impl Future<Output = Result<()>> + Send + 'static) {
+    tokio::spawn(async move {
+        match call.await {
+            Err(e) if !e.is_not_found() && !e.is_connection() => warn_error(&e),
+            _ => {}
+        }
+    });
 }
