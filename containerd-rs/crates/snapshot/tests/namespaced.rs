@@ -205,12 +205,17 @@ async fn records_of_lost_snapshots_make_room() {
     let ns = scope("one");
     sn.prepare(&ns, "a", "", target("c")).await.unwrap();
     sn.commit(&ns, "c", "a", CommitOptions::default()).await.unwrap();
-    let below = keys(&backend).await.remove(0);
-    backend.remove(&below).await.unwrap();
+    sn.prepare(&ns, "b", "c", target("d")).await.unwrap();
+    sn.commit(&ns, "d", "b", CommitOptions::default()).await.unwrap();
+    for below in keys(&backend).await.into_iter().rev() {
+        backend.remove(&below).await.unwrap();
+    }
     assert!(sn.walk(&ns, &FilterSet::all()).await.unwrap().is_empty());
-    sn.prepare(&ns, "a", "", target("c")).await.unwrap();
-    sn.commit(&ns, "c", "a", CommitOptions::default()).await.unwrap();
-    assert_eq!(sn.stat(&ns, "c").await.unwrap().kind, Kind::Committed);
+    for (key, parent, name) in [("a", "", "c"), ("b", "c", "d")] {
+        sn.prepare(&ns, key, parent, target(name)).await.unwrap();
+        sn.commit(&ns, name, key, CommitOptions::default()).await.unwrap();
+    }
+    assert_eq!(sn.stat(&ns, "d").await.unwrap().parent, "c");
 }
 
 /// Fails at one place, as a crash there would.

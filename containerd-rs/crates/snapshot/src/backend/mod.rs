@@ -8,14 +8,17 @@
 //! cleanup: removes directories that no record names and no prepare is about to name
 //! ```
 //!
-//! So a record always has its directory, and one durable write is all that a call waits for.
+//! So a record always has its directory, and one durable write is all that a call waits for. The
+//! files in it are brought to disk later; `durability` says what that means after a power cut.
 
 mod directories;
+mod durability;
 mod records;
 mod row;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::SystemTime;
 
 use base::Labels;
@@ -35,6 +38,9 @@ pub(crate) struct Backend {
 
 struct Shared {
     root: PathBuf,
+    /// The boot of this machine: what was not on disk when it ended is lost.
+    boot: String,
+    settling: AtomicBool,
     records: Records,
     directories: Directories,
 }
@@ -48,16 +54,24 @@ pub(crate) trait Fill: Send + 'static {
 impl Backend {
     /// Opens `root`, making what is missing. Directories that no record names stay until `cleanup`.
     pub(crate) async fn open(root: &Path) -> Result<Self> {
+        Backend::open_in_boot(root, sys::process::boot_id()?).await
+    }
+
+    async fn open_in_boot(root: &Path, boot: String) -> Result<Self> {
         let root = root.to_owned();
-        blocking(move || {
+        let backend = blocking(move || {
             sys::fs::ensure_dir(&root, 0o700)?;
             let snapshots = root.join("snapshots");
             sys::fs::ensure_dir(&snapshots, 0o700)?;
             let records = Records::open(&root.join("metadata.db"))?;
             let directories = Directories::open(snapshots, records.highest_number()?)?;
-            Ok(Backend { shared: Arc::new(Shared { root, records, directories }) })
+            let settling = AtomicBool::new(false);
+            Ok(Backend { shared: Arc::new(Shared { root, boot, settling, records, directories }) })
         })
-        .await
+        .await?;
+        backend.drop_what_a_crash_may_have_cut().await?;
+        backend.settle_later();
+        Ok(backend)
     }
 
     pub(crate) fn root(&self) -> &Path {
@@ -154,9 +168,11 @@ impl Backend {
             backend
                 .shared
                 .records
-                .commit(&name, &key, options, usage, SystemTime::now())
+                .commit(&name, &key, options, usage, &backend.shared.boot)
                 .await
-                .map_err(|e| e.during(format!("failed to commit snapshot {key}")))
+                .map_err(|e| e.during(format!("failed to commit snapshot {key}")))?;
+            backend.settle_later();
+            Ok(())
         })
         .await
     }

@@ -21,7 +21,9 @@ use crate::info::{CommitOptions, Info, Kind, Usage};
 const SNAPSHOTS: Table = Table::new(0, "snapshots");
 /// Number of parent and number of child, big-endian -> nothing.
 const CHILDREN: Table = Table::new(1, "children");
-static TABLES: [Table; 2] = [SNAPSHOTS, CHILDREN];
+/// Number of a committed snapshot whose files may not be on disk yet -> boot in which it was made.
+pub(super) const UNSYNCED: Table = Table::new(2, "unsynced");
+static TABLES: [Table; 3] = [SNAPSHOTS, CHILDREN, UNSYNCED];
 
 /// Records are few and small.
 const CACHE_BYTES: usize = 1 << 20;
@@ -37,7 +39,7 @@ pub(crate) struct Chain {
 
 #[derive(Clone)]
 pub(crate) struct Records {
-    kv: Kv,
+    pub(super) kv: Kv,
 }
 
 impl Records {
@@ -56,17 +58,7 @@ impl Records {
     }
 
     fn rows(&self) -> Result<Vec<(String, Row)>> {
-        let mut raw = Vec::new();
-        self.kv.view()?.scan(SNAPSHOTS, b"", &mut |key, value| {
-            raw.push((String::from_utf8_lossy(key).into_owned(), value.to_vec()));
-            Ok(ControlFlow::Continue(()))
-        })?;
-        raw.into_iter()
-            .map(|(key, value)| {
-                let row = Row::decode(&key, &value)?;
-                Ok((key, row))
-            })
-            .collect()
+        rows(&*self.kv.view()?)
     }
 
     pub(crate) fn stat(&self, key: &str) -> Result<(Info, u64)> {
@@ -140,9 +132,10 @@ impl Records {
         key: &str,
         options: CommitOptions,
         usage: Usage,
-        now: SystemTime,
+        boot: &str,
     ) -> Result<()> {
-        let (name, key, now) = (name.to_owned(), key.to_owned(), nanos(now));
+        let (name, key, now) = (name.to_owned(), key.to_owned(), nanos(SystemTime::now()));
+        let boot = boot.as_bytes().to_vec();
         self.kv
             .write(move |tx: &mut Tx<'_>| {
                 if tx.contains(SNAPSHOTS, name.as_bytes())? {
@@ -159,6 +152,7 @@ impl Records {
                 (row.created, row.updated) = (now, now);
                 (row.size, row.inodes) = (usage.size, usage.inodes);
                 tx.delete(SNAPSHOTS, key.as_bytes())?;
+                tx.put(UNSYNCED, &row.id.to_be_bytes(), &boot)?;
                 put(tx, &name, &row)
             })
             .await
@@ -170,14 +164,9 @@ impl Records {
         self.kv
             .write(move |tx: &mut Tx<'_>| {
                 let row = existing(tx, &key)?;
-                if tx.any(CHILDREN, &row.id.to_be_bytes())? {
+                if !remove_leaf(tx, &key, &row)? {
                     return Err(Error::precondition("cannot remove snapshot with child"));
                 }
-                if !row.parent.is_empty() {
-                    let parent = existing(tx, &row.parent)?;
-                    tx.delete(CHILDREN, &child(parent.id, row.id))?;
-                }
-                tx.delete(SNAPSHOTS, key.as_bytes())?;
                 Ok(row.id)
             })
             .await
@@ -196,6 +185,35 @@ impl Records {
             })
             .await
     }
+}
+
+/// Removes a record that has no children; whether it had none.
+pub(super) fn remove_leaf(tx: &mut Tx<'_>, key: &str, row: &Row) -> Result<bool> {
+    if tx.any(CHILDREN, &row.id.to_be_bytes())? {
+        return Ok(false);
+    }
+    if !row.parent.is_empty() {
+        let parent = existing(tx, &row.parent)?;
+        tx.delete(CHILDREN, &child(parent.id, row.id))?;
+    }
+    tx.delete(SNAPSHOTS, key.as_bytes())?;
+    tx.delete(UNSYNCED, &row.id.to_be_bytes())?;
+    Ok(true)
+}
+
+/// Every record.
+pub(super) fn rows(read: &dyn Read) -> Result<Vec<(String, Row)>> {
+    let mut raw = Vec::new();
+    read.scan(SNAPSHOTS, b"", &mut |key, value| {
+        raw.push((String::from_utf8_lossy(key).into_owned(), value.to_vec()));
+        Ok(ControlFlow::Continue(()))
+    })?;
+    raw.into_iter()
+        .map(|(key, value)| {
+            let row = Row::decode(&key, &value)?;
+            Ok((key, row))
+        })
+        .collect()
 }
 
 /// Carries out an update mask on labels; any other field is refused.

@@ -154,17 +154,40 @@ impl Snapshots {
     }
 
     /// Removes the record that is in the way when the backend no longer has its snapshot (a disk
-    /// that lost data); whether that made room.
+    /// that lost data), with the lost ones on top of it; whether that made room.
     async fn forget_lost(&self, wanted: &Wanted) -> bool {
         for name in [wanted.target(), Some(wanted.key.as_str())].into_iter().flatten() {
-            let Ok(record) = self.records.get(&wanted.scope.namespace, name) else { continue };
-            let below = self.backend.stat(&record.backend_key).await;
-            if !below.is_err_and(|e| e.kind() == ErrorKind::NotFound) {
-                continue;
+            match self.forget_with_children(&wanted.scope, name).await {
+                Ok(true) => return true,
+                Ok(false) => {}
+                Err(e) => {
+                    let error = base::chain(&e);
+                    tracing::warn!(snapshotter = %self.name, key = name, error, "record of a lost snapshot stays");
+                }
             }
-            tracing::warn!(snapshotter = %self.name, key = name, "record of a snapshot that is lost is removed");
-            return self.records.remove(&wanted.scope, name).await.is_ok();
         }
         false
+    }
+
+    async fn forget_with_children(&self, scope: &Scope, name: &str) -> Result<bool> {
+        let mut chain = vec![name.to_owned()];
+        let records = self.records.list(&scope.namespace)?;
+        let mut at = 0;
+        while let Some(parent) = chain.get(at).cloned() {
+            chain.extend(records.iter().filter(|r| r.parent == parent).map(|r| r.key.clone()));
+            at += 1;
+        }
+        for record in records.iter().filter(|r| chain.contains(&r.key)) {
+            match self.backend.stat(&record.backend_key).await {
+                Err(e) if e.kind() == ErrorKind::NotFound => {}
+                Err(e) => return Err(e),
+                Ok(_) => return Ok(false),
+            }
+        }
+        for key in chain.iter().rev() {
+            tracing::warn!(snapshotter = %self.name, key, "record of a lost snapshot is removed");
+            self.records.remove(scope, key).await?;
+        }
+        Ok(true)
     }
 }
