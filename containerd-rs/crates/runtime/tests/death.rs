@@ -136,8 +136,8 @@ fn a_shim_whose_events_go_nowhere_leaves_no_one_in_the_dark() {
     // Events are sent to where nobody listens.
     let mut daemon =
         world.daemon_with(|options| options.ttrpc_address = world.path("deaf").display().to_string());
-    daemon.stop_events();
-    daemon.create(world.container("c1", "exit 5")).unwrap();
+    let (runtime, ns) = (daemon.runtime.clone(), daemon.namespace.clone());
+    daemon.run(runtime.create(&ns, world.container("c1", "exit 5"))).unwrap();
     daemon.start("c1");
     daemon.wait("c1");
     daemon.delete("c1").unwrap();

@@ -21,12 +21,14 @@ fn running_and_stopped_tasks_are_as_they_were() {
     let first = world.daemon();
     let pid = first.create(world.container("runs", "busybox sleep 100")).unwrap();
     first.start("runs");
-    first.create(world.container("ends", "busybox usleep 300000; exit 6")).unwrap();
+    let script = "until [ -e /tmp/go ]; do busybox usleep 10000; done; exit 6";
+    first.create(world.container("ends", script)).unwrap();
     first.start("ends");
     let ends = first.run(first.runtime.state(&first.namespace, "ends", "")).unwrap().pid;
     first.create(world.container("created", "true")).unwrap();
     drop(first);
     // It ends while there is no daemon.
+    fs::write(world.path("rootfs/tmp/go"), "").unwrap();
     eventually("the process ends", || (!alive(ends)).then_some(()));
     let mut second = world.daemon();
     assert_eq!(second.recover(), adopted(3));
@@ -198,6 +200,7 @@ fn a_create_cut_short_at_any_moment_is_undone() {
     let world = World::new(GO_SHIM);
     for after in [0u64, 2, 5, 10, 15, 20, 30, 40, 50, 60] {
         let daemon = world.daemon();
+        daemon.serve();
         let (runtime, ns) = (daemon.runtime.clone(), daemon.namespace.clone());
         let create = world.container("c1", "busybox sleep 100");
         let creating = daemon.spawn(async move { runtime.create(&ns, create).await });
@@ -263,6 +266,7 @@ fn a_daemon_killed_at_any_moment_of_a_run_loses_nothing() {
         random ^= random << 17;
         let after = Duration::from_micros(random % 180_000);
         let first = world.daemon();
+        first.serve();
         let (runtime, ns) = (first.runtime.clone(), first.namespace.clone());
         let task = world.container("c1", "exit 21");
         first.spawn(async move {

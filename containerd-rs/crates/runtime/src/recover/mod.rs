@@ -48,7 +48,7 @@ impl Runtime {
     /// Finds every bundle, then takes over in the background. When this returns, each task that may exist is known
     /// (in phase Recovering at least); the handle ends when every bundle had its turn.
     ///
-    /// Call once, before serving.
+    /// Call once, before shims can send events: an event about a task that is not known yet cannot be told from news.
     ///
     /// # Errors
     /// The state or the root directory cannot be made or read.
@@ -76,10 +76,6 @@ impl Runtime {
             std::future::ready(sum)
         });
         let (sum, ()) = tokio::join!(count, litter);
-        if sum != Recovered::default() {
-            let Recovered { adopted, dead, aside, removed } = sum;
-            tracing::info!(adopted, dead, aside, removed, "tasks recovered");
-        }
         sum
     }
 

@@ -37,6 +37,10 @@ pub(super) fn scan(runtime: &Runtime) -> Result<Found, Error> {
     for (namespace, id) in children(&options.state, &mut found.hidden)? {
         let bundle = runtime.bundle(&namespace, &id);
         if let Ok(entry) = runtime.shared.table.reserve(bundle, Phase::Recovering) {
+            // Before any shim can send it once more.
+            if let Some(told) = entry.bundle.told() {
+                entry.admit_exit(told);
+            }
             found.bundles.push(entry);
         }
     }

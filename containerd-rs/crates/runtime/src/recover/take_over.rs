@@ -45,9 +45,6 @@ impl Runtime {
             self.undo_unfinished(entry).await;
             return Outcome::Removed;
         }
-        if let Some(told) = bundle.told() {
-            entry.admit_exit(told);
-        }
         let program = self.program_of(entry);
         let known = match self.known(entry, program.clone()) {
             Ok(known) if !rebooted => known,

@@ -109,30 +109,13 @@ impl World {
         change(&mut options);
         let _ = fs::remove_file(&options.ttrpc_address);
         let ttrpc = options.ttrpc_address.clone();
-        let address = format!("unix://{ttrpc}");
-        let forward = exchange.clone();
-        let mut stop_events = None;
-        let runtime = rt.block_on(async {
-            let mut server = ttrpc::r#async::Server::new()
-                .bind(&address)
-                .unwrap()
-                .register_service(create_events(Arc::new(Forwarding(forward))));
-            server.start().await.unwrap();
-            let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
-            tokio::spawn(async move {
-                let mut server = server;
-                let _ = stopped.await;
-                let _ = server.shutdown().await;
-            });
-            stop_events = Some(stop);
-            Runtime::new(options, records, exchange.clone())
-        });
+        let runtime = rt.block_on(async { Runtime::new(options, records, exchange.clone()) });
         Daemon {
             rt: Some(rt),
             runtime,
             exchange,
             events,
-            stop_events,
+            stop_events: Mutex::default(),
             ttrpc,
             namespace: self.namespace.clone(),
         }
@@ -276,7 +259,7 @@ pub struct Daemon {
     pub runtime: Runtime,
     pub exchange: Exchange,
     events: Subscription,
-    stop_events: Option<tokio::sync::oneshot::Sender<()>>,
+    stop_events: Mutex<Option<tokio::sync::oneshot::Sender<()>>>,
     ttrpc: String,
     pub namespace: Namespace,
 }
@@ -293,16 +276,29 @@ impl Daemon {
         self.rt.as_ref().unwrap().spawn(work)
     }
 
-    /// Shims can send their events no more.
-    pub fn stop_events(&mut self) {
-        self.stop_events.take();
-        let path = self.ttrpc.clone();
-        eventually("the events socket is closed", || {
-            std::os::unix::net::UnixStream::connect(&path).is_err().then_some(())
+    /// From now on shims can send their events; a daemon opens this after it has looked for what is there.
+    pub fn serve(&self) {
+        let mut stop_events = self.stop_events.lock().unwrap();
+        if stop_events.is_some() {
+            return;
+        }
+        let forwarding = Arc::new(Forwarding(self.exchange.clone()));
+        let address = format!("unix://{}", self.ttrpc);
+        let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
+        self.run(async {
+            let server = ttrpc::r#async::Server::new().bind(&address).unwrap();
+            let mut server = server.register_service(create_events(forwarding));
+            server.start().await.unwrap();
+            tokio::spawn(async move {
+                let _ = stopped.await;
+                let _ = server.shutdown().await;
+            });
         });
+        *stop_events = Some(stop);
     }
 
     pub fn create(&self, task: CreateTask) -> Result<u32, runtime::Error> {
+        self.serve();
         self.run(self.runtime.create(&self.namespace, task))
     }
 
@@ -364,7 +360,9 @@ impl Daemon {
 
     /// Recovery, to its end.
     pub fn recover(&self) -> runtime::Recovered {
-        self.run(async { self.runtime.recover().await.unwrap().await.unwrap() })
+        let rest = self.run(self.runtime.recover()).unwrap();
+        self.serve();
+        self.run(rest).unwrap()
     }
 }
 
