@@ -1,16 +1,15 @@
-//! Root file systems: snapshotters, the namespaced view over them, layers applied and made, and the
-//! unpacking of images.
+//! Root file systems: snapshotters, the namespaced view over them, and layers applied and made.
 //!
 //! ```text
-//! Snapshots (namespaces, leases, snapshot.ref)          Walking (apply, compare)     unpack
-//!     |                                                     |  spawns                  | uses both
+//! Snapshots (namespaces, leases, snapshot.ref)          Walking (apply, compare)
+//!     |                                                     |  spawns
 //! Overlay | Native   (dyn Snapshotter)                  worker::main (jailed process): layer::apply
 //! ```
 //!
 //! Must not: mount what it gives to others, speak wire types, or read an archive in the daemon's own
 //! process. Spawns: one worker process per layer, one writer thread per snapshotter (in `store::kv`),
-//! blocking-pool jobs for directory work, and a task for each call that changes something, so that a
-//! caller who goes away leaves nothing half-done.
+//! blocking-pool jobs for directory work, a task for each call that changes something, so that a
+//! caller who goes away leaves nothing half-done, and one that settles committed snapshots on disk.
 #![forbid(unsafe_code)]
 #![warn(missing_docs)]
 
