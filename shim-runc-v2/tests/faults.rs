@@ -376,3 +376,144 @@ async fn deletes_and_shutdowns_in_any_order() {
         shim.gone().await;
     }
 }
+
+/// Pids of processes whose cgroup carries the bundle's name.
+fn in_cgroup(bundle: &Bundle) -> Vec<u32> {
+    let name = bundle.unique();
+    let pids = std::fs::read_dir("/proc")
+        .unwrap()
+        .flatten()
+        .filter_map(|e| e.file_name().to_string_lossy().parse::<u32>().ok());
+    pids.filter(|pid| {
+        std::fs::read_to_string(format!("/proc/{pid}/cgroup")).is_ok_and(|t| t.contains(&name))
+            && is_alive(*pid)
+    })
+    .collect()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_shim_killed_at_any_moment_leaves_nothing() {
+    let place = Place::new().await;
+    // A step that is prime to the length of a life: every part of it is hit sooner or later.
+    for round in 0..16_u64 {
+        let id = format!("crash{round}");
+        let bundle = place.bundle(&id, &["sh", "-c", "sleep 1000 & sleep 1000"]);
+        let shim = place.start(&bundle);
+        let task = shim.client().await;
+        let pid = task.shim_pid(&id).await;
+        let life = tokio::spawn({
+            let (task, request, id) = (task.clone(), bundle.create_request(), id.clone());
+            async move {
+                task.create(&request).await?;
+                task.start(&id, "").await?;
+                task.exec(&id, "more", &["sleep", "1000"], |_| {}).await?;
+                task.start(&id, "more").await?;
+                task.kill(&id, "", 9).await?;
+                task.wait(&id, "").await
+            }
+        });
+        tokio::time::sleep(Duration::from_millis(round * 37 % 150)).await;
+        signal(pid, 9);
+        let _ = life.await.unwrap();
+        eventually("shim is dead", || (!is_alive(pid)).then_some(())).await;
+        let response = place.delete(&bundle);
+        assert_eq!(response.exit_status, 137, "round {round}");
+        eventually("no process is left", || in_cgroup(&bundle).is_empty().then_some(())).await;
+        assert!(cgroup_dirs(&bundle).iter().all(|d| !d.exists()), "round {round}: a cgroup is left");
+        assert!(
+            !place.dir.path().join("runc").join(NAMESPACE).join(&id).exists(),
+            "round {round}: runtime state is left"
+        );
+    }
+}
+
+#[tokio::test]
+async fn signals_from_an_operator() {
+    use std::io::Read;
+    let place = Place::new().await;
+    let bundle = place.bundle("ops", &["true"]);
+    // As the daemon: a reader of the log that is there before the shim.
+    let mut log = std::fs::OpenOptions::new()
+        .read(true)
+        .write(true)
+        .custom_flags(0o4000)
+        .open(bundle.dir.join("log"))
+        .unwrap();
+    let shim = place.start(&bundle);
+    let task = shim.client().await;
+    task.create(&bundle.create_request()).await.unwrap();
+    let pid = task.shim_pid("ops").await;
+    signal(pid, 10);
+    let mut text = String::new();
+    eventually("a dump in the log", || {
+        let mut buffer = [0; 4096];
+        if let Ok(n) = log.read(&mut buffer) {
+            text.push_str(std::str::from_utf8(&buffer[..n]).unwrap());
+        }
+        (text.contains("level=info") && text.contains("init=Created")).then_some(())
+    })
+    .await;
+    task.delete("ops", "").await.unwrap();
+    signal(pid, 15);
+    shim.gone().await;
+    eventually("shim leaves", || (!is_alive(pid)).then_some(())).await;
+}
+
+#[tokio::test]
+async fn version_two_of_the_service_and_an_unknown_method() {
+    use protos::shim::task_v2;
+    let place = Place::new().await;
+    let bundle = place.bundle("older", &["sh", "-c", "exit 3"]);
+    let shim = place.start(&bundle);
+    let task = shim.client().await;
+    let client = ttrpc::asynchronous::Client::connect(&shim.address).await.unwrap();
+    let v2 = task_v2::TaskClient::new(client.clone());
+    task.create(&bundle.create_request()).await.unwrap();
+    let mut state = task_v2::StateRequest::new();
+    state.id = "older".into();
+    let state = v2.state(forever(), &state).await.unwrap();
+    assert_eq!((state.id.as_str(), state.status.unwrap()), ("older", protos::shim::types::Status::CREATED));
+    let mut start = task_v2::StartRequest::new();
+    start.id = "older".into();
+    v2.start(forever(), &start).await.unwrap();
+    assert_eq!(task.wait("older", "").await.unwrap().exit_status, 3);
+    for (service, method, code) in [
+        ("containerd.task.v3.Task", "Nonsense", Code::UNIMPLEMENTED),
+        ("containerd.task.v3.Task", "State", Code::INVALID_ARGUMENT),
+    ] {
+        let mut request = ttrpc::Request::new();
+        (request.service, request.method, request.timeout_nano) =
+            (service.into(), method.into(), 5_000_000_000);
+        request.payload = vec![0xff, 0xff, 0xff];
+        let status = match client.request(request).await {
+            Err(ttrpc::Error::RpcStatus(status)) => status,
+            other => panic!("{other:?}"),
+        };
+        assert_eq!(status.code(), code, "{method}: {}", status.message);
+    }
+    task.delete("older", "").await.unwrap();
+    task.shutdown("older").await.unwrap();
+    shim.gone().await;
+}
+
+#[tokio::test]
+async fn a_shim_in_a_cgroup_of_its_own() {
+    let place = Place::new().await;
+    let bundle = place.bundle("grouped", &["true"]);
+    let name = format!("/{NAMESPACE}-shims-{}", bundle.unique());
+    let dir = PathBuf::from(format!("/sys/fs/cgroup/pids{name}"));
+    std::fs::create_dir(&dir).unwrap();
+    let mut options = protos::shim::options::Options::new();
+    options.shim_cgroup = name;
+    let stdin = protos::shim::any::pack(&options).unwrap().write_to_bytes().unwrap();
+    let (address, _) = place.run_start(&bundle, &stdin, &[]);
+    let shim =
+        Shim { place: &place, address: String::from_utf8(address).unwrap(), start_took: Duration::ZERO };
+    let task = shim.client().await;
+    let pid = task.shim_pid("grouped").await;
+    assert_eq!(std::fs::read_to_string(dir.join("cgroup.procs")).unwrap().trim(), pid.to_string());
+    task.shutdown("grouped").await.unwrap();
+    shim.gone().await;
+    eventually("shim leaves", || (!is_alive(pid)).then_some(())).await;
+    eventually("its cgroup can go", || std::fs::remove_dir(&dir).ok()).await;
+}
