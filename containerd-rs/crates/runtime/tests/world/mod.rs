@@ -199,12 +199,16 @@ impl World {
         let left = fs::read_dir(&runc).map(|d| d.count()).unwrap_or(0);
         assert_eq!(left, 0, "runc state is left");
         let _ = fs::remove_dir(runc);
-        for group in fs::read_dir("/sys/fs/cgroup").unwrap().flatten() {
-            let ours = group.path().join(self.namespace.as_str());
+        for ours in self.groups() {
             let containers = fs::read_dir(&ours).map(|d| d.flatten().filter(|e| e.path().is_dir()).count());
             assert_eq!(containers.unwrap_or(0), 0, "a cgroup is left in {ours:?}");
-            let _ = fs::remove_dir(ours);
         }
+    }
+
+    /// The group above all containers of this world, in each hierarchy.
+    fn groups(&self) -> Vec<PathBuf> {
+        let hierarchies = fs::read_dir("/sys/fs/cgroup").unwrap().flatten();
+        hierarchies.map(|h| h.path().join(self.namespace.as_str())).collect()
     }
 }
 
@@ -225,6 +229,9 @@ impl Drop for World {
                 .output();
         }
         let _ = fs::remove_dir_all(&runc);
+        for group in self.groups() {
+            let _ = fs::remove_dir(group);
+        }
         let _ = sys::mount::unmount_recursive(self.dir.path(), sys::mount::UnmountFlags::DETACH);
     }
 }
