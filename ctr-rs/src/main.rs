@@ -27,11 +27,15 @@ const FAILED: u8 = 1;
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
+    let debug = cli.global.debug;
     match run(cli) {
         Ok(status) => ExitCode::from(status),
         Err(e) if e.is_broken_pipe() => ExitCode::from(FAILED),
         Err(e) => {
             io::output::warn_error(&e);
+            if debug {
+                io::output::warn(format!("{}: {e:?}", base::Kinded::kind(&e)));
+            }
             match e {
                 // as a shell has it
                 Error::Interrupted(number) => {

@@ -4,15 +4,18 @@ use std::time::{Duration, Instant};
 
 use crate::error::Result;
 
-/// How long a daemon may be away before a wait is given up.
-const PATIENCE: Duration = Duration::from_secs(120);
+/// How long a daemon may be away before a wait for a process is given up.
+pub const PATIENCE: Duration = Duration::from_secs(120);
+/// The same for cleaning up.
+pub const CLEANUP_PATIENCE: Duration = Duration::from_secs(10);
 /// How long, after the daemon came back, "not found" may mean "not recovered yet".
 const RECOVERY: Duration = Duration::from_secs(5);
 const FIRST_PAUSE: Duration = Duration::from_millis(20);
 const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 
-/// Makes a call until it is answered. Only for calls that may be made twice.
-pub async fn until_answered<T, F>(mut call: impl FnMut() -> F) -> Result<T>
+/// Makes a call until it is answered, for as long as the daemon is away no longer than `patience`. Only for calls that may be made
+/// twice.
+pub async fn until_answered<T, F>(patience: Duration, mut call: impl FnMut() -> F) -> Result<T>
 where
     F: Future<Output = Result<T>>,
 {
@@ -26,7 +29,7 @@ where
         };
         let again = if error.is_connection() {
             back_since = None;
-            broken_since.get_or_insert_with(Instant::now).elapsed() < PATIENCE
+            broken_since.get_or_insert_with(Instant::now).elapsed() < patience
         } else {
             let recovering = broken_since.is_some() && error.is_not_found();
             recovering && back_since.get_or_insert_with(Instant::now).elapsed() < RECOVERY
@@ -54,7 +57,7 @@ mod tests {
     #[test]
     fn a_daemon_that_comes_back_is_asked_again() {
         let calls = Cell::new(0);
-        let answer = run(until_answered(|| {
+        let answer = run(until_answered(PATIENCE, || {
             calls.set(calls.get() + 1);
             let n = calls.get();
             async move {
@@ -69,9 +72,17 @@ mod tests {
     }
 
     #[test]
+    fn patience_ends() {
+        let patience = Duration::from_millis(30);
+        let answer: Result<()> =
+            run(until_answered(patience, || async { Err(Error::rpc("x", &Status::unavailable("gone"))) }));
+        assert!(answer.unwrap_err().is_connection());
+    }
+
+    #[test]
     fn other_answers_are_final() {
         let calls = Cell::new(0);
-        let answer: Result<()> = run(until_answered(|| {
+        let answer: Result<()> = run(until_answered(PATIENCE, || {
             calls.set(calls.get() + 1);
             async { Err(Error::rpc("x", &Status::not_found("no such task"))) }
         }));

@@ -16,7 +16,7 @@ use crate::error::{Error, Result};
 use crate::io::copy::Copies;
 use crate::io::output::{warn, warn_error};
 
-/// So many signals that ask to end kill a process that does not listen.
+/// So many signals that ask to end kill a process that does not listen; one more gives up waiting for it.
 const PATIENCE: u32 = 3;
 
 /// Starts a process that was created, and stays with it until it ends and its output is written. Gives its exit status.
@@ -90,6 +90,10 @@ async fn watch(
                 SIGWINCH if resizer.task.is_some() => resizer.resize(),
                 number => {
                     asked += u32::from(ends_us(number));
+                    if asked > PATIENCE {
+                        // even SIGKILL did not help, or the daemon is away
+                        return Err(Error::Interrupted(number));
+                    }
                     pass_on(process, number, asked);
                 }
             },

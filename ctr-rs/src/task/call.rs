@@ -1,19 +1,23 @@
 //! Calls about one process: a task, or an exec in it.
 
+use std::time::Duration;
+
 use protos::api::Any;
 use protos::api::tasks::{
     CloseIoRequest, DeleteProcessRequest, DeleteTaskRequest, GetRequest, KillRequest, ResizePtyRequest,
-    StartRequest, WaitRequest,
+    ResumeTaskRequest, StartRequest, WaitRequest,
 };
-use protos::api::types_task::Process;
+use protos::api::types_task::{Process, Status};
 
 use crate::client::Client;
-use crate::client::retry::until_answered;
+use crate::client::retry::{CLEANUP_PATIENCE, PATIENCE, until_answered};
 use crate::error::{Answered, Error, Result};
 use crate::io::fifo::Streams;
 
 /// SIGKILL.
 pub const SIGKILL: u32 = 9;
+/// How long a process may take to end after SIGKILL.
+const KILL_LIMIT: Duration = Duration::from_secs(30);
 
 /// A process by its ids.
 #[derive(Clone, Debug)]
@@ -59,7 +63,7 @@ impl ProcessRef {
 
     /// Waits for its end; gives its exit status. A daemon that goes away meanwhile is asked again when it is back.
     pub async fn wait(&self) -> Result<u32> {
-        until_answered(|| async {
+        until_answered(PATIENCE, || async {
             let request = WaitRequest { container_id: self.container.clone(), exec_id: self.exec.clone() };
             let answer = self.client.tasks().wait(request).await;
             Ok(answer.or_say(format!("cannot wait for {}", self.name()))?.exit_status)
@@ -112,26 +116,39 @@ impl ProcessRef {
 
     /// Deletes it as often as the daemon goes away meanwhile. One that is gone is fine.
     pub async fn delete_surely(&self) -> Result<()> {
-        match until_answered(|| self.delete()).await {
+        match until_answered(CLEANUP_PATIENCE, || self.delete()).await {
             Err(e) if !e.is_not_found() => Err(e),
             _ => Ok(()),
         }
     }
 
-    /// Kills it, waits for its end and deletes it; gives the exit status. For a process in any state.
+    /// Kills it, waits for its end (not for ever) and deletes it; gives the exit status. For a process in any state.
     pub async fn kill_and_delete(&self) -> Result<u32> {
         match self.kill(SIGKILL, self.exec.is_empty()).await {
-            // it has ended, or was never started
             Err(e) if e.is_connection() => return Err(e),
+            // when it has ended, or was never started, that is what the state says
             _ => {}
         }
         match self.get().await?.status() {
-            protos::api::types_task::Status::Created => {}
-            _ => {
-                self.wait().await?;
+            Status::Created => {}
+            status => {
+                if matches!(status, Status::Paused | Status::Pausing) {
+                    // the kill may have thawed it already; whether it ends is seen below
+                    let _thawed = self.thaw().await;
+                }
+                let limit = KILL_LIMIT;
+                let what =
+                    || Error::Timeout { what: format!("the end of {} after SIGKILL", self.name()), limit };
+                tokio::time::timeout(limit, self.wait()).await.unwrap_or_else(|_| Err(what()))?;
             }
         }
         self.delete().await
+    }
+
+    /// A frozen process takes no signal before it goes on.
+    async fn thaw(&self) -> Result<()> {
+        let request = ResumeTaskRequest { container_id: self.container.clone() };
+        self.client.tasks().resume(request).await.or_say(format!("cannot resume task {}", self.container))
     }
 }
 

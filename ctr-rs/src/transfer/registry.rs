@@ -13,7 +13,7 @@ use crate::error::{Error, Result};
 /// Which registry, and how to talk to it.
 #[derive(Debug, Clone, Default, clap::Args)]
 pub struct RegistryFlags {
-    /// User of the registry: NAME[:PASSWORD]
+    /// User of the registry: NAME, which asks for the password, or NAME:PASSWORD
     #[arg(long, short, value_name = "NAME:PASSWORD")]
     pub user: Option<String>,
     /// Refresh token of the authorization server

@@ -14,7 +14,7 @@ use protos::api::types::Mount;
 use super::flags::{ContainerFlags, RuntimeFlags};
 use super::spec::{self, Source};
 use crate::client::image::{self, Resolved};
-use crate::client::retry::until_answered;
+use crate::client::retry::{CLEANUP_PATIENCE, until_answered};
 use crate::client::{Client, lease, unpack};
 use crate::cmd::flags::{labels, matcher};
 use crate::error::{Answered, Error, Result};
@@ -305,7 +305,7 @@ pub async fn remove(client: &Client, container: Option<&str>, snapshot: Option<(
     let record = async {
         let Some(id) = container else { return Ok(()) };
         fine(
-            until_answered(|| async {
+            until_answered(CLEANUP_PATIENCE, || async {
                 let request = DeleteContainerRequest { id: id.to_owned() };
                 client.containers().delete(request).await.or_say(format!("cannot remove container {id}"))
             })
@@ -315,7 +315,7 @@ pub async fn remove(client: &Client, container: Option<&str>, snapshot: Option<(
     let files = async {
         let Some((snapshotter, key)) = snapshot else { return Ok(()) };
         fine(
-            until_answered(|| async {
+            until_answered(CLEANUP_PATIENCE, || async {
                 let request = RemoveSnapshotRequest { snapshotter: snapshotter.into(), key: key.into() };
                 client.snapshots().remove(request).await.or_say(format!("cannot remove snapshot {key}"))
             })

@@ -111,7 +111,7 @@ pub struct ProcessFlags {
     /// Give the process a terminal
     #[arg(long, short)]
     pub tty: bool,
-    /// Limit of open files: SOFT[:HARD]
+    /// Limit of open files: SOFT or SOFT:HARD
     #[arg(long, value_name = "SOFT:HARD")]
     pub rlimit_nofile: Option<String>,
 }
@@ -143,6 +143,9 @@ pub struct LimitFlags {
     /// Memory nodes to use (0-1)
     #[arg(long, value_name = "LIST")]
     pub cpuset_mems: Option<String>,
+    /// Class of service for cache and memory bandwidth
+    #[arg(long, value_name = "CLASS")]
+    pub rdt_class: Option<String>,
     /// Path of the cgroup; an empty one: none
     #[arg(long, value_name = "PATH")]
     pub cgroup: Option<String>,

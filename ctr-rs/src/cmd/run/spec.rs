@@ -256,6 +256,9 @@ fn limit(spec: &mut Spec, flags: &LimitFlags) -> Result<()> {
             .map_err(|_| Error::invalid(format!("--memory-limit {} is too large", flags.memory_limit)))?;
         spec.resources().memory.get_or_insert_default().limit = Some(limit);
     }
+    if let Some(class) = &flags.rdt_class {
+        spec.linux().other.insert("intelRdt".into(), serde_json::json!({ "closID": class }));
+    }
     if let Some(path) = &flags.cgroup {
         spec.linux().cgroups_path.clone_from(path);
     }

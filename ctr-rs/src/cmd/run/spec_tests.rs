@@ -110,6 +110,7 @@ fn limits() {
     assert_eq!(resources["memory"], json!({ "limit": 1_048_576 }));
     assert!(spec["linux"].get("cgroupsPath").is_none());
     assert_eq!(spec["process"]["rlimits"], json!([{ "type": "RLIMIT_NOFILE", "soft": 64, "hard": 128 }]));
+    assert_eq!(with(&["--rdt-class", "gold"])["linux"]["intelRdt"], json!({ "closID": "gold" }));
     assert!(try_with(&["--cpus", "1", "--cpu-quota", "5"], &[]).is_err());
     let spec = with(&["--cpu-quota", "5000", "--cpu-period", "10000"]);
     assert_eq!(spec["linux"]["resources"]["cpu"], json!({ "shares": 1024, "quota": 5000, "period": 10000 }));
