@@ -132,6 +132,12 @@ async fn execs_end_before_their_container() {
         failed.1.starts_with("OCI runtime exec failed: ") && failed.1.contains("no such file or directory"),
         "{failed:?}"
     );
+    // It never ran: still created for whoever asks, and nobody waits for it in vain.
+    let state = task.state("box", "none").await.unwrap();
+    assert_eq!((state.status.unwrap(), state.pid, state.exited_at.is_some()), (Status::CREATED, 0, false));
+    assert_eq!(refusal(task.kill("box", "none", 9).await).0, Code::FAILED_PRECONDITION);
+    task.wait("box", "none").await.unwrap();
+    task.delete("box", "none").await.unwrap();
 
     task.kill("box", "", 9).await.unwrap();
     assert_eq!(task.wait("box", "").await.unwrap().exit_status, 137);

@@ -77,12 +77,18 @@ fn join_cgroup(path: &str) -> anyhow::Result<()> {
     if path.is_empty() {
         return Ok(());
     }
-    if !path.starts_with('/') {
-        bail!("cgroup path {path:?} must be absolute");
-    }
+    check_group(sys::cgroup::Mode::detect(), path)?;
     let group = sys::cgroup::Cgroup::at(path).with_context(|| format!("find cgroup {path}"))?;
     group.create().with_context(|| format!("create cgroup {path}"))?;
     group.add_process(std::process::id()).with_context(|| format!("join cgroup {path}"))
+}
+
+/// Version 2 takes absolute paths only; under version 1 a path is one below each controller, with or without the slash.
+fn check_group(mode: sys::cgroup::Mode, path: &str) -> anyhow::Result<()> {
+    if mode == sys::cgroup::Mode::Unified && !path.starts_with('/') {
+        bail!("cgroup path {path:?} must be absolute");
+    }
+    Ok(())
 }
 
 #[cfg(test)]
@@ -117,6 +123,20 @@ mod tests {
                 .insert("address".into(), toml::Value::String(String::new()));
         };
         assert_eq!(refused(no_address), "grpc address cannot be empty");
+    }
+
+    #[test]
+    fn a_relative_cgroup_is_one_below_each_controller_of_version_1_only() {
+        use sys::cgroup::Mode::{Hybrid, Legacy, Unified};
+        for (mode, path, fine) in [
+            (Unified, "/pods", true),
+            (Unified, "pods", false),
+            (Legacy, "pods", true),
+            (Hybrid, "pods/one", true),
+            (Hybrid, "/pods", true),
+        ] {
+            assert_eq!(check_group(mode, path).is_ok(), fine, "{mode:?} {path}");
+        }
     }
 
     #[test]

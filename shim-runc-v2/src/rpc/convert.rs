@@ -25,7 +25,7 @@ pub(crate) fn timestamp(time: SystemTime) -> Timestamp {
 
 fn status(phase: Phase) -> Status {
     match phase {
-        Phase::Created | Phase::CreatedFromCheckpoint => Status::CREATED,
+        Phase::Created | Phase::CreatedFromCheckpoint | Phase::Failed => Status::CREATED,
         Phase::Running => Status::RUNNING,
         Phase::Pausing => Status::PAUSING,
         Phase::Paused => Status::PAUSED,

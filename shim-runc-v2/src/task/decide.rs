@@ -5,6 +5,7 @@
 //!           |                 | \----pause-----^   |
 //!           +------exit-------+---------exit-------+--> Stopped --delete--> (gone)
 //! exec:  Created --start--> Running --exit--> Stopped --delete--> (gone)
+//!           +--failed start--> Failed --------------------delete----^
 //! ```
 //! The original answers with code `Unknown` here (plain Go errors), and so do we.
 
@@ -25,6 +26,8 @@ pub(crate) enum Phase {
     Paused,
     /// Ended.
     Stopped,
+    /// An exec whose start failed: it never ran, so clients see it as created, and can only delete it.
+    Failed,
 }
 
 /// What is asked for.
@@ -49,8 +52,10 @@ pub(crate) enum Ask {
 /// Whether an init process in `phase` lets `ask` be done; the refusal in the words of the original.
 pub(crate) fn init(phase: Phase, ask: Ask) -> Result<(), Error> {
     use Ask::{Checkpoint, Delete, Exec, Pause, Resume, Start, Update};
-    use Phase::{Created, CreatedFromCheckpoint, Paused, Pausing, Running, Stopped};
+    use Phase::{Created, CreatedFromCheckpoint, Failed, Paused, Pausing, Running, Stopped};
     let refusal = match (phase, ask) {
+        // Only an exec gets there, and is not asked this.
+        (Failed, _) => "cannot use a process whose start failed",
         (_, Update) if phase != Stopped => return Ok(()),
         (Created | CreatedFromCheckpoint, Start | Delete)
         | (Created, Exec)
@@ -83,8 +88,10 @@ pub(crate) fn init(phase: Phase, ask: Ask) -> Result<(), Error> {
 /// Whether an exec process in `phase` lets `ask` (start or delete) be done.
 pub(crate) fn exec(phase: Phase, ask: Ask) -> Result<(), Error> {
     let refusal = match (phase, ask) {
-        (Phase::Created, Ask::Start | Ask::Delete) | (Phase::Stopped, Ask::Delete) => return Ok(()),
-        (Phase::Stopped, _) => "cannot start a stopped process",
+        (Phase::Created, Ask::Start | Ask::Delete) | (Phase::Stopped | Phase::Failed, Ask::Delete) => {
+            return Ok(());
+        }
+        (Phase::Stopped | Phase::Failed, _) => "cannot start a stopped process",
         (_, Ask::Delete) => "cannot delete a running process",
         _ => "cannot start a running process",
     };
@@ -98,7 +105,7 @@ mod tests {
     use Ask::*;
     use Phase::*;
 
-    const PHASES: [Phase; 6] = [Created, CreatedFromCheckpoint, Running, Pausing, Paused, Stopped];
+    const PHASES: [Phase; 7] = [Created, CreatedFromCheckpoint, Running, Pausing, Paused, Stopped, Failed];
 
     #[test]
     fn init_table() {
@@ -132,7 +139,7 @@ mod tests {
             assert_eq!(exec(phase, Start).is_ok(), phase == Created, "start in {phase:?}");
             assert_eq!(
                 exec(phase, Delete).is_ok(),
-                matches!(phase, Created | Stopped),
+                matches!(phase, Created | Stopped | Failed),
                 "delete in {phase:?}"
             );
         }

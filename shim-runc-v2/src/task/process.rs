@@ -67,6 +67,12 @@ impl Proc {
         self.ended.send_replace(Some(exit));
     }
 
+    /// Its start failed: it never ran, and whoever waits for its end need not.
+    pub(crate) fn failed(&mut self, exit: Exit) {
+        self.phase = Phase::Failed;
+        self.ended.send_replace(Some(exit));
+    }
+
     /// How it ended, once that is official.
     pub(crate) fn exit(&self) -> Option<Exit> {
         *self.ended.borrow()

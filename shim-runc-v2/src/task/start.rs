@@ -99,7 +99,7 @@ impl Tasks {
             Ok(launched) => launched,
             Err(e) => {
                 if let Ok(proc) = container.state().proc(exec_id) {
-                    proc.stopped(Self::never_ran());
+                    proc.failed(Self::never_ran());
                 }
                 return Err(e);
             }

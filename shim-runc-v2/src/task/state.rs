@@ -33,7 +33,7 @@ impl Tasks {
         let proc = state.proc(exec_id)?;
         // A frozen container is frozen with all its processes.
         let phase = match (whole, proc.phase) {
-            (Phase::Paused | Phase::Pausing, Phase::Created | Phase::Running) => whole,
+            (Phase::Paused | Phase::Pausing, Phase::Created | Phase::Running | Phase::Failed) => whole,
             (_, own) => own,
         };
         Ok(Snapshot {
@@ -41,7 +41,7 @@ impl Tasks {
             pid: proc.pid,
             phase,
             stdio: proc.stdio.clone(),
-            exit: proc.exit(),
+            exit: if proc.phase == Phase::Failed { None } else { proc.exit() },
         })
     }
 

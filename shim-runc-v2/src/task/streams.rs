@@ -14,7 +14,7 @@ impl Tasks {
         let container = self.get(id)?;
         let mut state = container.state();
         let proc = state.proc(exec_id)?;
-        if !exec_id.is_empty() && proc.phase == Phase::Stopped {
+        if !exec_id.is_empty() && matches!(proc.phase, Phase::Stopped | Phase::Failed) {
             return Err(Error::unknown("cannot resize a stopped container"));
         }
         let Some(streams) = &proc.streams else { return Ok(()) };

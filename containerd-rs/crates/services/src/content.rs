@@ -115,21 +115,9 @@ impl Content for Service {
         let scope = scope(&request)?;
         let ReadContentRequest { digest: wanted, offset, size } = request.into_inner();
         let blob = self.0.content.open(&scope, &digest(&wanted)?).await.map_err(status)?;
-        let out_of_range = |what: &str| refuse(base::ErrorKind::OutOfRange, what.to_owned());
-        let offset = u64::try_from(offset).map_err(|_| out_of_range("negative offset"))?;
-        let total = blob.size();
-        if offset > total {
-            return Err(out_of_range("read past object length"));
-        }
-        let wanted = match size {
-            0 => total - offset,
-            size => u64::try_from(size).map_err(|_| out_of_range("negative size"))?,
-        };
-        if offset.saturating_add(wanted) > total {
-            return Err(out_of_range(&format!("read past object length {total} bytes")));
-        }
+        let (from, to) = range(offset, size, blob.size())?;
         let (send, receive) = mpsc::channel(2);
-        tokio::spawn(send_range(blob, offset, offset + wanted, send));
+        tokio::spawn(send_range(blob, from, to, send));
         Ok(Response::new(Box::pin(ReceiverStream::new(receive))))
     }
 
@@ -168,6 +156,21 @@ impl Content for Service {
     }
 }
 
+/// What a read of `size` bytes at `offset` gets of a blob: `[from, to)`. As in the original, the end of the blob ends a
+/// read that asks for more, no size means the rest, and a negative number is none.
+fn range(offset: i64, size: i64, total: u64) -> std::result::Result<(u64, u64), Failure> {
+    let from = u64::try_from(offset).unwrap_or(0);
+    if from > total {
+        let what = format!("read past object length {total} bytes");
+        return Err(refuse(base::ErrorKind::OutOfRange, what));
+    }
+    let to = match u64::try_from(size) {
+        Ok(0) | Err(_) => total,
+        Ok(size) => total.min(from.saturating_add(size)),
+    };
+    Ok((from, to))
+}
+
 /// Send `[from, to)` of a blob in chunks; ends when the reader goes.
 async fn send_range(
     blob: store::Blob,
@@ -192,5 +195,31 @@ async fn send_range(
         if send.send(message).await.is_err() || failed {
             return;
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::expect_used)]
+    use super::*;
+
+    #[test]
+    fn a_read_ends_with_its_blob() {
+        for (offset, size, range_of_six) in [
+            (0, 0, Some((0, 6))),
+            (2, 3, Some((2, 5))),
+            (0, 7, Some((0, 6))),
+            (4, i64::MAX, Some((4, 6))),
+            (6, 1, Some((6, 6))),
+            (7, 1, None),
+            (-1, -1, Some((0, 6))),
+        ] {
+            assert_eq!(range(offset, size, 6).ok(), range_of_six, "{size} at {offset}");
+        }
+        let error = range(7, 0, 6).unwrap_err();
+        assert_eq!(
+            (error.code(), error.message()),
+            (tonic::Code::OutOfRange, "read past object length 6 bytes: out of range")
+        );
     }
 }
