@@ -29,6 +29,22 @@ impl Registry {
 
     /// Start one on `port`, with its data below `dir`.
     pub fn start_on(dir: &Path, port: u16) -> anyhow::Result<Self> {
+        Self::spawn(dir, port, "", 200)
+    }
+
+    /// Start one that lets in only `user` with `password`.
+    pub fn start_with_password(dir: &Path, port: u16, user: &str, password: &str) -> anyhow::Result<Self> {
+        std::fs::create_dir_all(dir)?;
+        // The registry takes bcrypt only; Apache's tool is what Debian has for it.
+        let mut htpasswd = Command::new(crate::program::installed("htpasswd"));
+        let line = crate::program::run(htpasswd.args(["-nbB", user, password]))?.ok()?;
+        let file = dir.join("htpasswd");
+        std::fs::write(&file, line)?;
+        let auth = format!("auth: {{htpasswd: {{realm: test, path: {}}}}}\n", file.display());
+        Self::spawn(dir, port, &auth, 401)
+    }
+
+    fn spawn(dir: &Path, port: u16, auth: &str, ready: u16) -> anyhow::Result<Self> {
         let address = format!("127.0.0.1:{port}");
         let data = dir.join("registry");
         std::fs::create_dir_all(&data)?;
@@ -37,7 +53,7 @@ impl Registry {
             &config,
             format!(
                 "version: 0.1\nlog: {{level: error, accesslog: {{disabled: true}}}}\nstorage:\n  filesystem: \
-                 {{rootdirectory: {}}}\n  delete: {{enabled: true}}\nhttp: {{addr: \"{address}\"}}\n",
+                 {{rootdirectory: {}}}\n  delete: {{enabled: true}}\nhttp: {{addr: \"{address}\"}}\n{auth}",
                 data.display()
             ),
         )?;
@@ -52,7 +68,7 @@ impl Registry {
         let registry = Self { child, address };
         crate::eventually("the registry to answer", || {
             let answer = request(&registry.address, "GET", "/v2/", &[], b"").ok()?;
-            (answer.status == 200).then_some(())
+            (answer.status == ready).then_some(())
         });
         Ok(registry)
     }
@@ -65,6 +81,19 @@ impl Registry {
     /// Push `image` as `<name>:<tag>`; gives the full reference.
     pub fn push(&self, image: &Image, name: &str, tag: &str) -> anyhow::Result<String> {
         push(&self.address, image, name, tag)
+    }
+
+    /// [`Registry::push`] with a user and a password.
+    pub fn push_as(
+        &self,
+        image: &Image,
+        name: &str,
+        tag: &str,
+        user: &str,
+        password: &str,
+    ) -> anyhow::Result<String> {
+        let credentials = base64(format!("{user}:{password}").as_bytes());
+        push_with(&self.address, image, name, tag, &[("Authorization", &format!("Basic {credentials}"))])
     }
 
     /// The process id.
@@ -82,27 +111,34 @@ impl Drop for Registry {
 
 /// Push `image` to the plain-http registry at `address`.
 pub fn push(address: &str, image: &Image, name: &str, tag: &str) -> anyhow::Result<String> {
+    push_with(address, image, name, tag, &[])
+}
+
+type Headers<'h> = [(&'h str, &'h str)];
+
+fn push_with(
+    address: &str,
+    image: &Image,
+    name: &str,
+    tag: &str,
+    headers: &Headers<'_>,
+) -> anyhow::Result<String> {
     for blob in image.layers.iter().chain([&image.config]) {
-        push_blob(address, name, blob)?;
+        push_blob(address, name, blob, headers)?;
     }
     let path = format!("/v2/{name}/manifests/{tag}");
-    let answer = request(
-        address,
-        "PUT",
-        &path,
-        &[("Content-Type", image.manifest.media_type)],
-        &image.manifest.bytes,
-    )?;
+    let headers = [headers, &[("Content-Type", image.manifest.media_type)]].concat();
+    let answer = request(address, "PUT", &path, &headers, &image.manifest.bytes)?;
     ensure!(answer.status == 201, "manifest: HTTP {}", answer.status);
     Ok(format!("{address}/{name}:{tag}"))
 }
 
-fn push_blob(address: &str, name: &str, blob: &Blob) -> anyhow::Result<()> {
-    let head = request(address, "HEAD", &format!("/v2/{name}/blobs/{}", blob.digest), &[], b"")?;
+fn push_blob(address: &str, name: &str, blob: &Blob, headers: &Headers<'_>) -> anyhow::Result<()> {
+    let head = request(address, "HEAD", &format!("/v2/{name}/blobs/{}", blob.digest), headers, b"")?;
     if head.status == 200 {
         return Ok(());
     }
-    let start = request(address, "POST", &format!("/v2/{name}/blobs/uploads/"), &[], b"")?;
+    let start = request(address, "POST", &format!("/v2/{name}/blobs/uploads/"), headers, b"")?;
     ensure!(start.status == 202, "start upload: HTTP {}", start.status);
     let location = start.location.context("no Location")?;
     let path = location.trim_start_matches(&format!("http://{address}")).to_owned();
@@ -111,7 +147,7 @@ fn push_blob(address: &str, name: &str, blob: &Blob) -> anyhow::Result<()> {
         address,
         "PUT",
         &format!("{path}{joint}digest={}", blob.digest.replace(':', "%3A")),
-        &[("Content-Type", "application/octet-stream")],
+        &[headers, &[("Content-Type", "application/octet-stream")]].concat(),
         &blob.bytes,
     )?;
     ensure!(put.status == 201, "upload: HTTP {}", put.status);
@@ -161,4 +197,18 @@ pub fn request(
     }
     std::io::copy(&mut reader.take(1 << 20), &mut std::io::sink())?;
     Ok(Answer { status, location })
+}
+
+/// RFC 4648, with padding.
+fn base64(bytes: &[u8]) -> String {
+    const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    let mut out = String::new();
+    for chunk in bytes.chunks(3) {
+        let n = chunk.iter().fold(0_u32, |n, b| n << 8 | u32::from(*b)) << (8 * (3 - chunk.len()));
+        for i in 0..4 {
+            let digit = DIGITS[(n >> (18 - 6 * i) & 63) as usize];
+            out.push(if i <= chunk.len() { char::from(digit) } else { '=' });
+        }
+    }
+    out
 }
