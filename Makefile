@@ -61,7 +61,7 @@ bench:
 	@$(DEPS) build bench
 	$(MAKE) --no-print-directory dist
 	cargo build --release --locked -p integration --bin bench
-	target/release/bench --dist $(DIST)
+	CONTAINERD_RS_DIST=$(CURDIR)/$(DIST) target/release/bench
 
 ## make install  the binaries, systemd unit, man pages and completions (PREFIX, DESTDIR; LINKS=1 adds containerd and ctr as links)
 install:

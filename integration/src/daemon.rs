@@ -27,6 +27,7 @@ pub struct Daemon {
     dir: PathBuf,
     child: Option<Child>,
     extra_config: String,
+    top_config: String,
     path_first: Option<PathBuf>,
     namespace: String,
 }
@@ -37,12 +38,26 @@ impl Daemon {
         static NEXT: AtomicU32 = AtomicU32::new(0);
         // One of its own for each daemon: runtimes keep state by namespace and container id, machine-wide.
         let namespace = format!("t{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
-        Self { kind, dir: dir.into(), child: None, extra_config: String::new(), path_first: None, namespace }
+        Self {
+            kind,
+            dir: dir.into(),
+            child: None,
+            extra_config: String::new(),
+            top_config: String::new(),
+            path_first: None,
+            namespace,
+        }
     }
 
     /// More text for config.toml (tables, version 2 keys).
     pub fn config(mut self, text: &str) -> Self {
         self.extra_config.push_str(text);
+        self
+    }
+
+    /// More top-level keys for config.toml.
+    pub fn top(mut self, text: &str) -> Self {
+        self.top_config.push_str(text);
         self
     }
 
@@ -94,8 +109,9 @@ impl Daemon {
             Kind::Ours => "",
             Kind::Peer => "disabled_plugins = [\"io.containerd.grpc.v1.cri\"]\n",
         };
+        let top = &self.top_config;
         let text = format!(
-            "version = 2\nroot = \"{}\"\nstate = \"{}\"\n{cri}[grpc]\n  address = \"{}\"\n{}",
+            "version = 2\nroot = \"{}\"\nstate = \"{}\"\n{cri}{top}[grpc]\n  address = \"{}\"\n{}",
             self.root().display(),
             self.state().display(),
             self.address().display(),

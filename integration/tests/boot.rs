@@ -175,3 +175,31 @@ fn the_command_line_prints_configuration_and_version() {
     let version = run(Command::new(ours("containerd-rs")).arg("--version")).unwrap().ok().unwrap();
     assert!(version.starts_with("containerd "), "{version}");
 }
+
+#[test]
+fn a_root_of_another_containerd_is_refused_and_left_as_it_was() {
+    let scratch = Scratch::new("foreign").unwrap();
+    let mut daemon = Daemon::new(Kind::Ours, scratch.join("d"));
+    let metadata = daemon.root().join("io.containerd.metadata.v1.bolt");
+    let blobs = daemon.root().join("io.containerd.content.v1.content/blobs/sha256");
+    std::fs::create_dir_all(&metadata).unwrap();
+    std::fs::create_dir_all(&blobs).unwrap();
+    std::fs::write(metadata.join("meta.db"), b"bolt").unwrap();
+    std::fs::write(blobs.join("aa"), b"blob").unwrap();
+    let error = daemon.start().unwrap_err().to_string();
+    assert!(error.contains("filled by another containerd"), "{error}");
+    assert_eq!(std::fs::read(blobs.join("aa")).unwrap(), b"blob");
+}
+
+#[test]
+fn a_disabled_service_does_not_answer() {
+    let scratch = Scratch::new("off").unwrap();
+    let config = "[debug]\naddress = '127.0.0.1:1'\n";
+    let mut daemon = Daemon::new(Kind::Ours, scratch.join("d"))
+        .top("disabled_plugins = ['io.containerd.grpc.v1.leases', 'io.containerd.server.v1.debug']\n")
+        .config(config);
+    daemon.start().unwrap();
+    let ran = daemon.ctr(&["leases", "ls"]).unwrap();
+    assert!(ran.code != 0 && ran.stderr.to_lowercase().contains("unimplemented"), "{}", ran.stderr);
+    daemon.ctr(&["version"]).unwrap().ok().unwrap();
+}

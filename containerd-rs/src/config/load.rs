@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use toml::de::{DeTable, DeValue};
 use toml::{Spanned, Table, Value};
 
-use super::{Config, Error, Problem, VERSION, migrate, schema};
+use super::{Config, Error, Problem, Trouble, VERSION, migrate, schema};
 
 /// The biggest file that is read.
 const MAX_FILE: u64 = 8 << 20;
@@ -138,6 +138,12 @@ fn find_unknown(
 ) {
     for (key, value) in table {
         at.push(key.get_ref().to_string());
+        let changed =
+            || !matches!(value.get_ref(), DeValue::Boolean(false)) && !is_default(value.get_ref(), at);
+        if schema::is_inert(at) && changed() {
+            let (file, line, key) = (file.to_path_buf(), line_of(text, key), at.join("."));
+            problems.push(Problem { file, line, key, kind: Trouble::Inert });
+        }
         match schema::lookup(at, version) {
             schema::Known::Yes => {
                 if let DeValue::Table(inner) = value.get_ref() {
@@ -149,10 +155,24 @@ fn find_unknown(
                 file: file.to_path_buf(),
                 line: line_of(text, key),
                 key: at.join("."),
-                nearest,
+                kind: Trouble::Unknown { nearest },
             }),
         }
         at.pop();
+    }
+}
+
+/// Is it what the defaults say, or an empty table?
+fn is_default(value: &DeValue<'_>, at: &[String]) -> bool {
+    let defaults = toml::Value::Table(schema::defaults());
+    let default = at.iter().try_fold(&defaults, |table, key| table.get(key));
+    match value {
+        DeValue::Table(table) => table.is_empty(),
+        DeValue::Integer(number) => {
+            default.and_then(Value::as_integer).is_some_and(|d| d.to_string() == number.as_str())
+        }
+        DeValue::String(text) => default.and_then(Value::as_str).unwrap_or_default() == text.as_ref(),
+        _ => false,
     }
 }
 
@@ -168,8 +188,8 @@ fn position(text: &str, offset: usize) -> (usize, usize) {
     (line, column)
 }
 
-/// The files that `table`, read from `parent`, imports: absolute, or relative to the parent's directory; `*`, `?` and
-/// `[` in the last component are a pattern. Sorted within one pattern.
+/// The files that `table`, read from `parent`, imports: absolute, or relative to the parent's directory; `*` and `?` make
+/// it a pattern. Sorted within one pattern.
 fn imports(parent: &Path, table: &Table) -> Vec<PathBuf> {
     let dir = parent.parent().unwrap_or(Path::new("/"));
     let list = table.get("imports").and_then(Value::as_array);

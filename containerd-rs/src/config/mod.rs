@@ -29,16 +29,28 @@ pub(crate) struct Problem {
     pub(crate) file: PathBuf,
     pub(crate) line: usize,
     pub(crate) key: String,
-    /// The known key that is spelled most alike.
-    pub(crate) nearest: Option<String>,
+    pub(crate) kind: Trouble,
+}
+
+/// What is wrong with a key.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Trouble {
+    /// Nobody knows it; the known key that is spelled most alike.
+    Unknown { nearest: Option<String> },
+    /// It is containerd's, and changes nothing in this build.
+    Inert,
 }
 
 impl std::fmt::Display for Problem {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{}:{}: unknown key `{}` is ignored", self.file.display(), self.line, self.key)?;
-        match &self.nearest {
-            Some(near) => write!(f, "; did you mean `{near}`?"),
-            None => Ok(()),
+        let Self { file, line, key, kind } = self;
+        let file = file.display();
+        match kind {
+            Trouble::Inert => write!(f, "{file}:{line}: key `{key}` has no effect in this build"),
+            Trouble::Unknown { nearest: None } => write!(f, "{file}:{line}: unknown key `{key}` is ignored"),
+            Trouble::Unknown { nearest: Some(near) } => {
+                write!(f, "{file}:{line}: unknown key `{key}` is ignored; did you mean `{near}`?")
+            }
         }
     }
 }
@@ -110,6 +122,11 @@ impl Config {
             plugin: plugin.to_owned(),
             message: e.message().to_owned(),
         })
+    }
+
+    /// Timeouts whose text is not a duration.
+    pub(crate) fn bad_timeouts(&self) -> impl Iterator<Item = (&String, &String)> {
+        self.timeouts.iter().filter(|(_, text)| parse_duration(text).is_none())
     }
 
     /// A named timeout (without the `io.containerd.timeout.` prefix); `None` when it is zero, missing or unreadable.

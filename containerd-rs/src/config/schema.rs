@@ -12,6 +12,7 @@ pub(crate) const GRPC_PROMETHEUS: &str = "io.containerd.metrics.v1.grpc-promethe
 pub(crate) const METRICS: &str = "io.containerd.server.v1.metrics";
 pub(crate) const RESTART: &str = "io.containerd.monitor.container.v1.restart";
 pub(crate) const SHIM_MANAGER: &str = "io.containerd.shim.v1.manager";
+pub(crate) const TRANSFER: &str = "io.containerd.transfer.v1.local";
 pub(crate) const TTRPC: &str = "io.containerd.server.v1.ttrpc";
 
 /// The defaults of the top level and of every plugin that this daemon has, in TOML.
@@ -66,6 +67,24 @@ const OLDER: &[(&str, &[&str])] = &[
     ("metrics", &["address", "grpc_histogram"]),
     ("debug", &["address", "uid", "gid"]),
 ];
+
+/// Keys that are read so that files of containerd work, and that change nothing here yet.
+const INERT: &[&[&str]] = &[
+    &["debug", "log_trace_id"],
+    &["grpc", "tcp_address"],
+    &["metrics", "grpc_histogram"],
+    &["stream_processors"],
+    &["plugins", GRPC_TCP],
+    &["plugins", GRPC_PROMETHEUS, "grpc_histogram"],
+    &["plugins", TRANSFER, "check_platform_supported"],
+    &["plugins", TRANSFER, "concurrent_layer_fetch_buffer"],
+    &["plugins", TRANSFER, "max_concurrent_unpacks"],
+];
+
+/// Does the key at `path` change nothing in this build?
+pub(crate) fn is_inert(path: &[String]) -> bool {
+    INERT.iter().any(|inert| inert.len() == path.len() && inert.iter().zip(path).all(|(a, b)| a == b))
+}
 
 /// What the schema says of a key.
 #[derive(Debug, PartialEq, Eq)]

@@ -9,6 +9,7 @@
 //! ```
 
 mod build;
+mod count;
 mod debug;
 mod listen;
 mod prepare;
@@ -55,6 +56,9 @@ pub(crate) fn run(cli: &Cli) -> anyhow::Result<()> {
 fn report(loaded: &Loaded) {
     for problem in &loaded.problems {
         tracing::warn!("{problem}");
+    }
+    for (name, text) in loaded.config.bad_timeouts() {
+        tracing::warn!("timeout {name} = {text:?} is not a duration, its default is used");
     }
     for (file, version) in &loaded.files {
         if *version < VERSION {

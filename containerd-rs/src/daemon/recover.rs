@@ -33,12 +33,8 @@ pub(super) async fn find(built: &Built) -> anyhow::Result<JoinHandle<runtime::Re
 /// Report how the take-over went, and watch over the containers that want to be restarted. Returns at once.
 pub(super) fn recover(built: &Built, found: JoinHandle<runtime::Recovered>) -> Recovering {
     let report = tokio::spawn(async move {
-        match found.await {
-            Ok(r) => {
-                let (adopted, dead, aside, removed) = (r.adopted, r.dead, r.aside, r.removed);
-                tracing::info!(adopted, dead, aside, removed, "tasks recovered");
-            }
-            Err(error) => tracing::error!(error = base::chain(&error), "recovery of tasks failed"),
+        if let Err(error) = found.await {
+            tracing::error!(error = base::chain(&error), "recovery of tasks failed");
         }
     });
     let parts = Arc::clone(&built.parts);

@@ -50,9 +50,16 @@ pub(super) fn serve(config: &Config, built: &Built) -> anyhow::Result<Serving> {
         sockets: Vec::new(),
         ttrpc: None,
     };
-    ttrpc(config, built, &mut serving).context("ttrpc")?;
-    debug(config, &mut serving).context("debug")?;
-    metrics(config, built, &mut serving).context("metrics")?;
+    let on = |id: &str| built.parts.plugins.is_ok("io.containerd.server.v1", id);
+    if on("ttrpc") {
+        ttrpc(config, built, &mut serving).context("ttrpc")?;
+    }
+    if on("debug") {
+        debug(config, &mut serving).context("debug")?;
+    }
+    if on("metrics") {
+        metrics(config, built, &mut serving).context("metrics")?;
+    }
     grpc(config, built, &mut serving).context("gRPC")?;
     Ok(serving)
 }
@@ -65,10 +72,14 @@ fn grpc(config: &Config, built: &Built, serving: &mut Serving) -> anyhow::Result
     let routes = services::routes(Arc::clone(&built.parts), limits);
     let stop = serving.stop.clone();
     serving.sockets.push(path.clone());
+    let metrics = Arc::clone(&built.metrics);
     serving.tasks.spawn(async move {
         let incoming = UnixListenerStream::new(listener);
         let server = tonic::transport::Server::builder()
             .http2_keepalive_interval(Some(Duration::from_secs(120)))
+            .layer(tower::layer::layer_fn(move |inner| {
+                super::count::Counting::new(inner, Arc::clone(&metrics))
+            }))
             .add_routes(routes);
         let served = server.serve_with_incoming_shutdown(incoming, stop.cancelled_owned()).await;
         if let Err(error) = served {

@@ -1,7 +1,7 @@
 //! The side-by-side benchmark: ours and Debian's containerd, interleaved in one run, same runc, same images, same client
 //! where the client is not the subject. Prints medians as a Markdown table with the ratio to the peer.
 //!
-//! usage: bench [--dist DIR] [--rounds N] [--pull-mb N] [--only NAME]
+//! usage: bench [--rounds N] [--pull-mb N] [--only NAME]
 #![allow(clippy::print_stdout)]
 #![forbid(unsafe_code)]
 
@@ -31,13 +31,6 @@ fn main() -> anyhow::Result<()> {
     let args: Vec<String> = std::env::args().skip(1).collect();
     let option = |name: &str| args.iter().position(|a| a == name).and_then(|i| args.get(i + 1)).cloned();
     let number = |name: &str, default: usize| option(name).and_then(|v| v.parse().ok()).unwrap_or(default);
-    if let Some(dist) = option("--dist") {
-        // The fixtures look for the programs under test in target/dist, which is where `make` puts them.
-        anyhow::ensure!(
-            std::path::Path::new(&dist).join("containerd-rs").exists(),
-            "{dist} has no containerd-rs"
-        );
-    }
     let only = option("--only");
     let lab = Lab::set_up(number("--rounds", 11), number("--pull-mb", 320))?;
     let mut table = report::Table::default();

@@ -28,7 +28,7 @@ impl Diff for Service {
         to_the_end(async move {
             for differ in &parts.differs {
                 let options = ApplyOptions {
-                    sync_fs: r.sync_fs,
+                    sync_fs: r.sync_fs || parts.sync_fs,
                     payloads: payloads.clone(),
                     ..ApplyOptions::default()
                 };

@@ -51,37 +51,44 @@ pub struct Limits {
     pub send: usize,
 }
 
-/// Every gRPC service of the daemon.
+/// The type of the plugins that stand for gRPC services.
+const GRPC: &str = "io.containerd.grpc.v1";
+
+/// Every gRPC service whose plugin is loaded.
 pub fn routes(parts: Arc<Parts>, limits: Limits) -> Routes {
     let mut routes = Routes::default();
     macro_rules! add {
-        ($($server:path => $service:path),* $(,)?) => {
-            $(routes = routes.add_service(
-                <$server>::new($service(Arc::clone(&parts)))
-                    .max_decoding_message_size(limits.receive)
-                    .max_encoding_message_size(limits.send),
-            );)*
+        ($($id:literal: $server:path => $service:path),* $(,)?) => {
+            $(if parts.plugins.is_ok(GRPC, $id) {
+                routes = routes.add_service(
+                    <$server>::new($service(Arc::clone(&parts)))
+                        .max_decoding_message_size(limits.receive)
+                        .max_encoding_message_size(limits.send),
+                );
+            })*
         };
     }
     add! {
-        api::containers::containers_server::ContainersServer<_> => containers::Service,
-        api::content::content_server::ContentServer<_> => content::Service,
-        api::diff::diff_server::DiffServer<_> => diff::Service,
-        api::events::events_server::EventsServer<_> => events::Service,
-        api::images::images_server::ImagesServer<_> => images::Service,
-        api::introspection::introspection_server::IntrospectionServer<_> => introspection::Service,
-        api::leases::leases_server::LeasesServer<_> => leases::Service,
-        api::namespaces::namespaces_server::NamespacesServer<_> => namespaces::Service,
-        api::sandbox::store_server::StoreServer<_> => sandboxes::Service,
-        api::snapshots::snapshots_server::SnapshotsServer<_> => snapshots::Service,
-        api::streaming::streaming_server::StreamingServer<_> => streams::Service,
-        api::tasks::tasks_server::TasksServer<_> => tasks::Service,
-        api::transfer::transfer_server::TransferServer<_> => transfer::Service,
-        api::version::version_server::VersionServer<_> => version::Service,
+        "containers": api::containers::containers_server::ContainersServer<_> => containers::Service,
+        "content": api::content::content_server::ContentServer<_> => content::Service,
+        "diff": api::diff::diff_server::DiffServer<_> => diff::Service,
+        "events": api::events::events_server::EventsServer<_> => events::Service,
+        "images": api::images::images_server::ImagesServer<_> => images::Service,
+        "introspection": api::introspection::introspection_server::IntrospectionServer<_> => introspection::Service,
+        "leases": api::leases::leases_server::LeasesServer<_> => leases::Service,
+        "namespaces": api::namespaces::namespaces_server::NamespacesServer<_> => namespaces::Service,
+        "sandboxes": api::sandbox::store_server::StoreServer<_> => sandboxes::Service,
+        "snapshots": api::snapshots::snapshots_server::SnapshotsServer<_> => snapshots::Service,
+        "streaming": api::streaming::streaming_server::StreamingServer<_> => streams::Service,
+        "tasks": api::tasks::tasks_server::TasksServer<_> => tasks::Service,
+        "transfer": api::transfer::transfer_server::TransferServer<_> => transfer::Service,
+        "version": api::version::version_server::VersionServer<_> => version::Service,
     }
-    let (health, service) = tonic_health::server::health_reporter();
-    drop(health);
-    routes.add_service(service)
+    if parts.plugins.is_ok(GRPC, "healthcheck") {
+        let (_, service) = tonic_health::server::health_reporter();
+        routes = routes.add_service(service);
+    }
+    routes
 }
 
 /// The ttrpc services: shims forward their events here.

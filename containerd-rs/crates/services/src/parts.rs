@@ -28,6 +28,8 @@ pub struct Parts {
     pub snapshotters: BTreeMap<String, Arc<snapshot::Snapshots>>,
     /// In the order in which they are tried.
     pub differs: Vec<Arc<dyn snapshot::Differ>>,
+    /// Layers are on disk before an apply is answered, whatever the request says.
+    pub sync_fs: bool,
     pub runtime: runtime::Runtime,
     pub transfer: crate::transfer::TransferSettings,
     pub metrics: Arc<metrics::Metrics>,

@@ -50,6 +50,11 @@ impl PluginTable {
         self.0.iter()
     }
 
+    /// Is the plugin `<kind>.<id>` loaded?
+    pub fn is_ok(&self, kind: &str, id: &str) -> bool {
+        self.get(kind, id).is_some_and(|p| p.status == Status::Ok)
+    }
+
     /// The plugin `<kind>.<id>`.
     pub fn get(&self, kind: &str, id: &str) -> Option<&PluginRecord> {
         self.0.iter().find(|p| p.kind == kind && p.id == id)

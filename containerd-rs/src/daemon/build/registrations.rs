@@ -1,6 +1,6 @@
 //! Every plugin of this daemon. Types and ids are containerd's.
 
-use crate::config::Config;
+use crate::config::{Config, schema};
 use crate::plugins::{Loaded, Registration};
 
 use super::{Context, base_parts, images, proxy, runtimes, storage};
@@ -75,8 +75,8 @@ pub(super) fn all(config: &Config) -> Vec<Plugin> {
         all.push(Plugin::new(GRPC, id, &[SERVICE], nothing));
     }
     all.push(Plugin::new(SERVER, "grpc", &[GRPC, METRICS], nothing));
-    for id in ["ttrpc", "metrics", "debug"] {
-        all.push(Plugin::new(SERVER, id, &[], nothing));
+    for (id, schema) in [("ttrpc", schema::TTRPC), ("metrics", schema::METRICS), ("debug", schema::DEBUG)] {
+        all.push(Plugin::new(SERVER, id, &[], move |context| listener(context, schema)));
     }
     all
 }
@@ -84,4 +84,13 @@ pub(super) fn all(config: &Config) -> Vec<Plugin> {
 /// A plugin whose work is done by the part that it needs: it is there when that part is.
 fn nothing(_: &mut Context) -> Result<Loaded, crate::plugins::NotLoaded> {
     Ok(Loaded::default())
+}
+
+/// A listener without an address is not wanted.
+fn listener(context: &mut Context, plugin: &str) -> Result<Loaded, crate::plugins::NotLoaded> {
+    let table = context.config.plugins.get(plugin);
+    match table.and_then(|t| t.get("address")).and_then(toml::Value::as_str) {
+        None | Some("") => Err(crate::plugins::NotLoaded::Skip("no address is configured".to_owned())),
+        Some(_) => Ok(Loaded::default()),
+    }
 }

@@ -48,7 +48,6 @@ pub(super) fn overlayfs(context: &mut Context) -> Result<Loaded, NotLoaded> {
         sync_remove: settings.sync_remove,
         slow_chown: settings.slow_chown,
         mount_options: settings.mount_options,
-        ..Default::default()
     };
     let overlay = super::wait(snapshot::overlay::Overlay::open(&root, options))?;
     Ok(register(context, "overlayfs", Arc::new(overlay)))
@@ -73,6 +72,24 @@ fn register(context: &mut Context, id: &str, snapshotter: Arc<dyn Snapshotter>) 
     loaded
 }
 
+/// The file of our metadata.
+const DATABASE: &str = "meta.redb";
+/// The file of containerd's own metadata, in the same directory.
+const FOREIGN_DATABASE: &str = "meta.db";
+
+/// A root that another containerd has filled must not be taken for an empty one: what no record names is garbage, and its
+/// blobs, snapshots and containers would be removed.
+fn refuse_foreign(dir: &std::path::Path) -> anyhow::Result<()> {
+    let foreign = dir.join(FOREIGN_DATABASE);
+    anyhow::ensure!(
+        dir.join(DATABASE).exists() || !foreign.exists(),
+        "this root was filled by another containerd ({} is there), whose records cannot be read yet: nothing was touched; \
+         use another root and state, or move that file away to have everything below the root collected",
+        foreign.display()
+    );
+    Ok(())
+}
+
 #[derive(Deserialize)]
 struct MetadataSettings {
     content_sharing_policy: String,
@@ -92,6 +109,7 @@ pub(super) fn metadata(context: &mut Context) -> Result<Loaded, NotLoaded> {
     };
     let dir = context.root_of(METADATA, "bolt");
     sys::fs::ensure_dir(&dir, 0o700)?;
+    refuse_foreign(&dir)?;
     let options = store::MetadataOptions { sharing, no_sync: settings.no_sync, ..Default::default() };
     let metadata = store::Metadata::open(&dir, options)?;
     let content = store::LocalContent::open(&context.root_of(CONTENT, "content"), metadata.clone())?;
@@ -109,7 +127,7 @@ pub(super) fn metadata(context: &mut Context) -> Result<Loaded, NotLoaded> {
     let policy = if sharing == store::Sharing::Shared { "shared" } else { "isolated" };
     let exports = [
         ("policy".to_owned(), policy.to_owned()),
-        ("path".to_owned(), dir.join("meta.db").display().to_string()),
+        ("path".to_owned(), dir.join(DATABASE).display().to_string()),
     ];
     Ok(Loaded { exports: exports.into(), ..Loaded::default() })
 }
@@ -174,7 +192,10 @@ pub(super) fn gc(context: &mut Context) -> Result<Loaded, NotLoaded> {
 }
 
 pub(super) fn walking(context: &mut Context) -> Result<Loaded, NotLoaded> {
-    let content = Arc::new(made(&context.content, "content")?);
+    let content: Arc<dyn store::ContentStore> = match &context.remote_content {
+        Some(remote) => Arc::clone(remote),
+        None => Arc::new(made(&context.content, "content")?),
+    };
     let options = snapshot::worker::WorkerOptions::new(&context.program, &context.tmp_mounts);
     context.differs.insert("walking".to_owned(), Arc::new(snapshot::walking::Walking::new(content, options)));
     Ok(Loaded { platforms: vec![base::Platform::host()], ..Loaded::default() })
@@ -183,11 +204,13 @@ pub(super) fn walking(context: &mut Context) -> Result<Loaded, NotLoaded> {
 #[derive(Deserialize)]
 struct DiffSettings {
     default: Vec<String>,
+    sync_fs: bool,
 }
 
 /// The differs in the order in which they are tried; each that is named must be there.
 pub(super) fn diff_order(context: &mut Context) -> Result<Loaded, NotLoaded> {
     let settings: DiffSettings = context.config.plugin("io.containerd.service.v1.diff-service")?;
+    context.sync_fs = settings.sync_fs;
     for name in settings.default {
         let differ = context.differs.get(&name).with_context(|| format!("differ not loaded: {name}"))?;
         context.diff_order.push(Arc::clone(differ));
