@@ -72,3 +72,28 @@ pub(super) fn platforms(platforms: Vec<Platform>) -> Matcher {
     let platforms: Vec<base::Platform> = platforms.into_iter().map(platform_in).collect();
     Matcher::any(&platforms)
 }
+
+/// What an archive is made of: no platforms stand for this machine's own, since others' layers are often not here; of several the
+/// first is the best.
+pub(super) fn export_platforms(platforms: Vec<Platform>) -> Matcher {
+    if platforms.is_empty() {
+        return Matcher::only_strict(&base::Platform::host());
+    }
+    let platforms: Vec<base::Platform> = platforms.into_iter().map(platform_in).collect();
+    Matcher::ordered(&platforms)
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::expect_used)]
+    use super::*;
+
+    #[test]
+    fn an_export_without_platforms_is_this_machines_alone() {
+        let host = base::Platform::host();
+        let matcher = export_platforms(Vec::new());
+        assert!(matcher.matches(&host));
+        assert!(!matcher.matches(&base::Platform::new("linux", "s390x", "")));
+        assert!(!matcher.matches(&base::Platform::new("linux", "386", "")));
+    }
+}

@@ -130,7 +130,7 @@ impl Job {
             .chain(from.extra_references.into_iter().map(|r| r.name))
             .filter(|name| !name.is_empty());
         let mut options = image::archive::ExportOptions::new(names);
-        options.platforms = decode::platforms(to.platforms);
+        options.platforms = decode::export_platforms(to.platforms);
         options.all_platforms = to.all_platforms;
         options.skip_docker_manifest = to.skip_compatibility_manifest;
         options.skip_non_distributable = to.skip_non_distributable;
