@@ -31,6 +31,7 @@ pub struct Stdio {
     pub terminal: Option<RawTerminal>,
     fifos: Option<Fifos>,
     ends: Ends,
+    copies: Option<Copies>,
     detach: bool,
 }
 
@@ -45,6 +46,7 @@ impl Stdio {
             terminal: None,
             fifos: None,
             ends: Ends::default(),
+            copies: None,
             detach: flags.detach,
         };
         if flags.null {
@@ -73,12 +75,29 @@ impl Stdio {
         // the shim has its own ends
         ends.keep.clear();
         let terminal = if streams.terminal { Some(RawTerminal::take()?) } else { None };
-        Ok(Stdio { streams: streams.clone(), terminal, fifos: Some(fifos), ends, detach: false })
+        Ok(Stdio {
+            streams: streams.clone(),
+            terminal,
+            fifos: Some(fifos),
+            ends,
+            copies: None,
+            detach: false,
+        })
     }
 
-    /// Starts to copy output; nothing when we do not stay.
+    /// Starts to copy output before there is a process: what a runtime says while it makes one goes the same way, and it
+    /// would wait for ever for someone to read it.
+    pub fn begin_output(&mut self) -> Result<()> {
+        if !self.detach && self.copies.is_none() {
+            self.copies = Some(copy::start(&mut self.ends)?);
+        }
+        Ok(())
+    }
+
+    /// Starts to copy output, unless it has begun; nothing when we do not stay.
     pub fn copy_output(&mut self) -> Result<Option<Copies>> {
-        if self.detach { Ok(None) } else { copy::start(&mut self.ends).map(Some) }
+        self.begin_output()?;
+        Ok(self.copies.take())
     }
 
     /// To be called when the process has started, and the shim has its ends of the FIFOs.

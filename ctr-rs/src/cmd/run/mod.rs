@@ -87,6 +87,7 @@ async fn task(client: &Client, args: &Args, created: &mut Created, signals: &Sig
     }
     let id = created.container.id.clone();
     let mut stdio = Stdio::prepare(&id, &args.task.stdio(created.terminal))?;
+    stdio.begin_output()?;
     let rootfs = std::mem::take(&mut created.rootfs);
     let options = task_options(&created.container, &args.task, created.io_owner);
     let request = create_request(&id, rootfs, &stdio, options);

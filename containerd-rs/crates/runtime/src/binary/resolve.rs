@@ -57,7 +57,8 @@ pub(crate) struct Resolver {
 }
 
 impl Resolver {
-    /// Looks in the working directory, in `$PATH`, then beside `daemon_binary`.
+    /// Looks in the working directory, beside `daemon_binary`, then in `$PATH`: the shim that was installed with this
+    /// daemon comes before that of another one (ADR 6).
     pub(crate) fn new(daemon_binary: &Path) -> Self {
         let path = env::var_os("PATH").unwrap_or_default();
         let search = env::split_paths(&path).filter(|dir| dir.is_absolute()).collect();
@@ -104,11 +105,7 @@ impl Resolver {
             return Some(here);
         }
         let runnable = |path: &PathBuf| path.is_file() && is_executable(path);
-        self.search
-            .iter()
-            .map(|dir| dir.join(program))
-            .find(runnable)
-            .or_else(|| Some(self.beside.join(program)).filter(|path| path.exists()))
+        std::iter::once(&self.beside).chain(&self.search).map(|dir| dir.join(program)).find(runnable)
     }
 }
 
@@ -152,19 +149,19 @@ mod tests {
     }
 
     #[test]
-    fn working_directory_then_path_then_beside_the_daemon() {
+    fn working_directory_then_beside_the_daemon_then_path() {
         let dir = tempfile::tempdir().unwrap();
         let at = |name: &str| dir.path().join(name);
         let make = || Resolver::with(&at("bin/containerd"), vec![at("p1"), at("p2")], at("cwd"));
         let name = "containerd-shim-x-v1";
-        let beside = put(&at("bin"), name);
-        assert_eq!(make().resolve("a.x.v1").unwrap(), beside);
         let path = put(&at("p2"), name);
         assert_eq!(make().resolve("a.x.v1").unwrap(), path);
+        let beside = put(&at("bin"), name);
+        assert_eq!(make().resolve("a.x.v1").unwrap(), beside);
         let resolver = make();
-        assert_eq!(resolver.resolve("a.x.v1").unwrap(), path);
+        assert_eq!(resolver.resolve("a.x.v1").unwrap(), beside);
         let here = put(&at("cwd"), name);
-        assert_eq!(resolver.resolve("b.x.v1").unwrap(), path, "remembered by program");
+        assert_eq!(resolver.resolve("b.x.v1").unwrap(), beside, "remembered by program");
         assert_eq!(make().resolve("a.x.v1").unwrap(), here);
     }
 
