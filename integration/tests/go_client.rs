@@ -120,9 +120,14 @@ fn a_terminal_is_one() {
         .map(|a| format!("'{}'", a.to_string_lossy()))
         .collect::<Vec<_>>()
         .join(" ");
-    let ran =
-        integration::program::run(std::process::Command::new("script").args(["-qec", &line, "/dev/null"]))
-            .unwrap();
+    let ran = integration::program::run(
+        std::process::Command::new("script").env("CONTAINERD_NAMESPACE", b.daemon.namespace()).args([
+            "-qec",
+            &line,
+            "/dev/null",
+        ]),
+    )
+    .unwrap();
     assert!(ran.stdout.contains("/dev/pts/0"), "{} {}", ran.stdout, ran.stderr);
     b.finish();
 }
