@@ -172,6 +172,9 @@ impl Snapshots {
     async fn forget_with_children(&self, scope: &Scope, name: &str) -> Result<bool> {
         let mut chain = vec![name.to_owned()];
         let records = self.records.list(&scope.namespace)?;
+        if !records.iter().any(|r| r.key == name) {
+            return Ok(false);
+        }
         let mut at = 0;
         while let Some(parent) = chain.get(at).cloned() {
             chain.extend(records.iter().filter(|r| r.parent == parent).map(|r| r.key.clone()));
@@ -189,5 +192,35 @@ impl Snapshots {
             self.records.remove(scope, key).await?;
         }
         Ok(true)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::expect_used)]
+    use std::sync::Arc;
+
+    use base::Namespace;
+    use store::{Metadata, MetadataOptions};
+
+    use super::*;
+    use crate::native::Native;
+    use crate::snapshotter::Snapshotter;
+
+    #[tokio::test]
+    async fn a_name_without_a_record_is_not_lost() {
+        let root = tempfile::tempdir().unwrap();
+        let dir = root.path().join("meta");
+        std::fs::create_dir(&dir).unwrap();
+        let meta = Metadata::open(&dir, MetadataOptions::default()).unwrap();
+        let native = Arc::new(Native::open(&root.path().join("native")).await.unwrap());
+        let snapshots = Snapshots::new("native", native.clone(), &meta);
+        let scope = Scope { namespace: Namespace::new("one").unwrap(), lease: None };
+        snapshots.prepare(&scope, "there", "", Labels::new()).await.unwrap();
+        assert!(!snapshots.forget_with_children(&scope, "there").await.unwrap());
+        assert!(!snapshots.forget_with_children(&scope, "never-made").await.unwrap());
+        let below = native.walk(&FilterSet::all()).await.unwrap().remove(0).name;
+        native.remove(&below).await.unwrap();
+        assert!(snapshots.forget_with_children(&scope, "there").await.unwrap());
     }
 }
