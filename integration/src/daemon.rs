@@ -30,6 +30,7 @@ pub struct Daemon {
     top_config: String,
     path_first: Option<PathBuf>,
     namespace: String,
+    program: Option<PathBuf>,
 }
 
 impl Daemon {
@@ -46,6 +47,7 @@ impl Daemon {
             top_config: String::new(),
             path_first: None,
             namespace,
+            program: None,
         }
     }
 
@@ -64,6 +66,14 @@ impl Daemon {
     /// Put `dir` first in the daemon's PATH, so that shims and runtimes are found there.
     pub fn path_first(mut self, dir: impl Into<PathBuf>) -> Self {
         self.path_first = Some(dir.into());
+        self
+    }
+
+    /// Run this program instead of the one that the kind stands for; its directory goes first in PATH.
+    pub fn program(mut self, program: impl Into<PathBuf>) -> Self {
+        let program = program.into();
+        self.path_first = program.parent().map(Path::to_path_buf);
+        self.program = Some(program);
         self
     }
 
@@ -125,9 +135,10 @@ impl Daemon {
     pub fn spawn(&mut self) -> anyhow::Result<()> {
         let config = self.write_config()?;
         let log = File::options().create(true).append(true).open(self.dir.join("daemon.log"))?;
-        let bin = match self.kind {
-            Kind::Ours => program::ours("containerd-rs"),
-            Kind::Peer => program::installed("containerd"),
+        let bin = match (&self.program, self.kind) {
+            (Some(program), _) => program.clone(),
+            (None, Kind::Ours) => program::ours("containerd-rs"),
+            (None, Kind::Peer) => program::installed("containerd"),
         };
         let mut command = Command::new(bin);
         command.arg("--config").arg(config).stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log);
@@ -161,6 +172,18 @@ impl Daemon {
             );
             std::thread::sleep(Duration::from_millis(2));
         }
+    }
+
+    /// Whether the daemon that was started has ended by itself.
+    pub fn has_ended(&mut self) -> anyhow::Result<bool> {
+        let ended = match self.child.as_mut() {
+            Some(child) => child.try_wait()?.is_some(),
+            None => false,
+        };
+        if ended {
+            self.child = None;
+        }
+        Ok(ended)
     }
 
     fn signal(&mut self, signal: Signal) -> anyhow::Result<()> {

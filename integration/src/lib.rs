@@ -11,6 +11,7 @@ pub mod image;
 pub mod leftovers;
 pub mod program;
 pub mod registry;
+pub mod rpc;
 pub mod scratch;
 
 pub use daemon::{Daemon, Kind};

@@ -69,7 +69,7 @@ impl Exchange {
             });
         }
         check_topic(&envelope.topic)?;
-        if envelope.timestamp == SystemTime::UNIX_EPOCH {
+        if envelope.timestamp == SystemTime::UNIX_EPOCH || base::timestamp::is_zero(envelope.timestamp) {
             return Err(Error::Timestamp);
         }
         self.broadcast(envelope);
@@ -116,5 +116,5 @@ impl Shared {
 
 fn check_topic(topic: &str) -> Result<(), Error> {
     base::topic::validate_topic(topic)
-        .map_err(|e| Error::Topic { topic: topic.to_owned(), source: base::Error::invalid(e.to_string()) })
+        .map_err(|e| Error::Topic { topic: topic.to_owned(), source: base::Error::invalid(base::chain(&e)) })
 }

@@ -26,7 +26,7 @@ pub(crate) async fn serve(
 ) {
     let first = match requests.message().await {
         Ok(Some(first)) => first,
-        Ok(None) => return,
+        Ok(None) => return send(&answers, Err(invalid("first message must have a reference"))).await,
         Err(error) => return send(&answers, Err(error)).await,
     };
     let mut session = match Session::open(&parts, scope, &first).await {
@@ -65,7 +65,8 @@ impl Session {
             "" => None,
             text => Some(digest(text)?),
         };
-        let total = u64::try_from(first.total).map_err(|_| invalid("negative total"))?;
+        // Less than nothing stands for "unknown", as nothing does.
+        let total = u64::try_from(first.total).unwrap_or(0);
         let options = WriterOptions { reference: first.r#ref.clone(), expected: expected.clone(), total };
         let writer = parts.content.writer(&scope, options).await.map_err(status)?;
         Ok(Self { scope, reference: first.r#ref.clone(), writer: Some(writer), total, expected })

@@ -131,6 +131,8 @@ pub(crate) fn container_out(c: store::Container) -> api::containers::Container {
 
 pub(crate) fn image_in(i: api::images::Image) -> Result<store::Image, Status> {
     let target = i.target.ok_or_else(|| invalid("image target must be set"))?;
+    Digest::parse(&target.digest)
+        .map_err(|e| invalid(format!("target.Digest {:?} invalid: {}", target.digest, base::chain(&e))))?;
     let now = SystemTime::UNIX_EPOCH;
     Ok(store::Image {
         name: i.name,

@@ -9,7 +9,7 @@ use tonic::{Request, Response, Status};
 use crate::convert::{descriptor_in, filters, image_in, image_out, mask, time};
 use crate::parts::Parts;
 use crate::request::scope;
-use crate::status::{invalid, status, to_the_end};
+use crate::status::{invalid, not_found, status, to_the_end};
 
 pub(crate) struct Service(pub(crate) Arc<Parts>);
 
@@ -79,7 +79,14 @@ impl Images for Service {
     async fn delete(&self, request: Request<DeleteImageRequest>) -> Result<()> {
         let scope = scope(&request)?;
         let DeleteImageRequest { name, sync, target } = request.into_inner();
-        let target = target.map(descriptor_in).transpose()?;
+        // An empty digest asks for no target in particular; one that is no digest is nobody's.
+        let target = match target.filter(|t| !t.digest.is_empty()) {
+            Some(target) => match descriptor_in(target.clone()) {
+                Ok(target) => Some(target),
+                Err(_) => return Err(self.has_another(&scope, &name, &target.digest)),
+            },
+            None => None,
+        };
         let parts = Arc::clone(&self.0);
         to_the_end(async move {
             parts.metadata.images().delete(&scope, &name, target.as_ref()).await.map_err(status)?;
@@ -90,5 +97,17 @@ impl Images for Service {
             Ok(Response::new(()))
         })
         .await
+    }
+}
+
+impl Service {
+    /// The image points at something else than `digest`, or is not there.
+    fn has_another(&self, scope: &base::Scope, name: &str, digest: &str) -> Status {
+        match self.0.metadata.images().get(&scope.namespace, name) {
+            Ok(image) => {
+                not_found(format!("image {name:?} has target {}, not {digest}", image.target.digest))
+            }
+            Err(error) => status(error),
+        }
     }
 }

@@ -82,7 +82,11 @@ impl Introspection for Service {
         request: Request<PluginInfoRequest>,
     ) -> Result<Response<PluginInfoResponse>, Status> {
         let PluginInfoRequest { r#type, id, options } = request.into_inner();
-        let plugin = self.0.plugins.get(&r#type, &id).ok_or_else(|| not_found("plugin not found"))?;
+        let plugin = self
+            .0
+            .plugins
+            .get(&r#type, &id)
+            .ok_or_else(|| not_found(format!("plugin {}.{id} not found", r#type)))?;
         let mut answer = PluginInfoResponse { plugin: Some(out(plugin)), extra: None };
         let Some(options) = options else { return Ok(Response::new(answer)) };
         if plugin.status != PluginStatus::Ok {

@@ -31,6 +31,7 @@ pub mod streams;
 mod tasks;
 mod transfer;
 mod version;
+mod wording;
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -88,7 +89,7 @@ pub fn routes(parts: Arc<Parts>, limits: Limits) -> Routes {
         let (_, service) = tonic_health::server::health_reporter();
         routes = routes.add_service(service);
     }
-    routes
+    wording::as_go_words_it(routes)
 }
 
 /// The ttrpc services: shims forward their events here.

@@ -9,7 +9,7 @@ use tonic::{Request, Response, Status};
 
 use crate::convert::{mask, namespace};
 use crate::parts::Parts;
-use crate::status::{invalid, status, to_the_end};
+use crate::status::{invalid, not_found, status, to_the_end};
 
 pub(crate) struct Service(pub(crate) Arc<Parts>);
 
@@ -61,7 +61,9 @@ impl Namespaces for Service {
     }
 
     async fn delete(&self, request: Request<DeleteNamespaceRequest>) -> Result<()> {
-        let name = namespace(&request.get_ref().name)?;
+        let name = &request.get_ref().name;
+        // A name that cannot be is one that is not there.
+        let name = base::Namespace::new(name).map_err(|_| not_found(format!("namespace {name:?}")))?;
         let parts = Arc::clone(&self.0);
         to_the_end(async move {
             parts.metadata.namespaces().delete(&name).await.map_err(status)?;

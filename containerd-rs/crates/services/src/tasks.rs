@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use base::{ContainerId, Namespace, Scope};
+use base::{Namespace, Scope};
 use protos::api::tasks::tasks_server::Tasks;
 use protos::api::tasks::*;
 use protos::api::types::Metric;
@@ -91,7 +91,6 @@ impl Tasks for Service {
     async fn create(&self, request: Request<CreateTaskRequest>) -> Result<CreateTaskResponse> {
         let scope = scope(&request)?;
         let request = request.into_inner();
-        ContainerId::new(&request.container_id).map_err(|e| invalid(base::chain(&e)))?;
         let container = self.0.container(&scope.namespace, &request.container_id)?;
         let checkpoint = request.checkpoint.clone();
         let mut wanted = plan(request, container)?;
@@ -124,7 +123,8 @@ impl Tasks for Service {
         let (scope, r) = (scope(&request)?, request.into_inner());
         self.act(scope, async move |runtime, ns| {
             let exit = runtime.delete(&ns, &r.container_id).await?;
-            Ok(exit_out(r.container_id, exit))
+            // The id is an exec's; the task itself has none.
+            Ok(exit_out(String::new(), exit))
         })
         .await
     }
@@ -164,7 +164,8 @@ impl Tasks for Service {
         if r.exec_id.is_empty() {
             return Err(invalid("exec id cannot be empty"));
         }
-        base::ExecId::new(&r.exec_id).map_err(|e| invalid(base::chain(&e)))?;
+        base::ExecId::new(&r.exec_id)
+            .map_err(|e| invalid(format!("invalid exec id {}: {}", r.exec_id, base::chain(&e))))?;
         let exec = ExecRequest {
             exec_id: r.exec_id,
             stdin: r.stdin,

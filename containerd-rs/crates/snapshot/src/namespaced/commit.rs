@@ -3,13 +3,14 @@
 use base::{ErrorKind, Kinded, Scope};
 use store::PendingCommit;
 
-use super::{Snapshots, passed_down};
+use super::{Snapshots, named, passed_down};
 use crate::error::{Error, Result, carried_through};
 use crate::info::CommitOptions;
 
 impl Snapshots {
     /// Makes the active snapshot `key` the committed snapshot `name`.
     pub async fn commit(&self, scope: &Scope, name: &str, key: &str, options: CommitOptions) -> Result<()> {
+        named(name)?;
         let (this, scope) = (self.clone(), scope.clone());
         let (name, key) = (name.to_owned(), key.to_owned());
         carried_through(async move {

@@ -5,7 +5,7 @@ use base::labels::snapshot as label;
 use base::{ErrorKind, Kinded, Labels, Mount, Scope};
 use store::NewSnapshot;
 
-use super::{Snapshots, passed_down};
+use super::{Snapshots, named, passed_down};
 use crate::error::{Error, Result, carried_through};
 use crate::info::{Info, Kind};
 
@@ -53,6 +53,7 @@ impl Snapshots {
         parent: &str,
         labels: Labels,
     ) -> Result<Vec<Mount>> {
+        named(key)?;
         let this = self.clone();
         let wanted =
             Wanted { scope: scope.clone(), kind, key: key.to_owned(), parent: parent.to_owned(), labels };

@@ -16,7 +16,7 @@ use base::labels::snapshot as label;
 use base::{ErrorKind, Kinded, Labels, Mount, Scope};
 use store::{Metadata, SnapshotRecord, SnapshotRecords};
 
-use crate::error::{Result, carried_through};
+use crate::error::{Error, Result, carried_through};
 use crate::info::{Info, Usage};
 use crate::snapshotter::Snapshotter;
 
@@ -124,6 +124,14 @@ impl Snapshots {
 }
 
 /// The labels that the backend is told.
+/// Refuses an empty key or name: nothing could be asked of it again.
+fn named(key: &str) -> Result<()> {
+    match key.is_empty() {
+        true => Err(Error::refused(ErrorKind::InvalidArgument, "snapshot key must not be empty")),
+        false => Ok(()),
+    }
+}
+
 fn passed_down(labels: &Labels) -> Labels {
     labels.iter().filter(|(key, _)| label::is_passed_down(key)).map(|(k, v)| (k.clone(), v.clone())).collect()
 }

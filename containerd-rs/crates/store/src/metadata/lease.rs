@@ -105,6 +105,10 @@ fn check(resource: &Resource) -> Result<LeaseRef<'_>> {
     let (id, kind) = (resource.id.as_str(), resource.kind.as_str());
     let parts: Vec<&str> = kind.split('/').collect();
     match parts.as_slice() {
+        ["ingests" | "images"] | ["snapshots", _] if id.is_empty() => {
+            Err(Error::invalid(format!("invalid {kind} resource: id must not be empty")))
+        }
+        ["snapshots", ""] => Err(Error::invalid(format!("invalid snapshot resource type {kind}"))),
         ["content"] => {
             Digest::parse(id).map_err(|e| Error::field(format!("invalid content resource id {id}"), e))?;
             Ok(LeaseRef::Content(id))

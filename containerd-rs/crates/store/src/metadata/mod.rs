@@ -258,6 +258,10 @@ pub(crate) fn text_field(text: &str) -> Option<Cow<'_, str>> {
     (!text.is_empty()).then_some(Cow::Borrowed(text))
 }
 
+/// Refuses a label that is too big, and one without a key.
 pub(crate) fn validate_labels(what: &str, labels: &Labels) -> Result<()> {
+    if labels.get("").is_some_and(|value| !value.is_empty()) {
+        return Err(Error::invalid(format!("{what}: label key must not be empty")));
+    }
     base::labels::validate_labels(labels).map_err(|e| Error::field(what, e))
 }

@@ -119,6 +119,9 @@ impl Namespaces<'_> {
                             return Err(Error::invalid(format!("cannot update {path:?} field")));
                         };
                         let value = labels.get(label);
+                        if label.is_empty() && value.is_some() {
+                            return Err(Error::invalid("namespace.Labels: label key must not be empty"));
+                        }
                         validate_label(label, value.map_or("", String::as_str))
                             .map_err(|e| Error::field("namespace.Labels", e))?;
                         super::set_entry(&mut record.labels, label, value);

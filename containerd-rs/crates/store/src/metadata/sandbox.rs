@@ -87,7 +87,19 @@ fn missing(id: &str) -> Error {
 
 fn validate(sandbox: &Sandbox) -> Result<()> {
     validate_identifier(&sandbox.id)
-        .map_err(|e| Error::field("failed to validate sandbox: invalid sandbox ID", e))
+        .map_err(|e| Error::field("failed to validate sandbox: invalid sandbox ID", e))?;
+    keyed(sandbox)
+}
+
+/// Refuses extensions and labels without a key. Their size is the caller's, as with the original.
+fn keyed(sandbox: &Sandbox) -> Result<()> {
+    if sandbox.extensions.contains_key("") {
+        return Err(Error::invalid("sandbox.Extension keys must not be zero-length"));
+    }
+    if sandbox.labels.get("").is_some_and(|value| !value.is_empty()) {
+        return Err(Error::invalid("sandbox.Labels: label key must not be empty"));
+    }
+    Ok(())
 }
 
 /// Access to sandboxes.
@@ -146,6 +158,7 @@ impl Sandboxes<'_> {
             .write(move |tx| {
                 let current = read(tx, &ns, &sandbox.id)?.ok_or_else(|| missing(&sandbox.id))?;
                 let mut updated = masked(current, sandbox, &mask)?;
+                keyed(&updated)?;
                 updated.labels = without_empty(std::mem::take(&mut updated.labels));
                 updated.updated_at = SystemTime::now();
                 save(tx, SANDBOXES, &key(&[ns.as_str(), &updated.id]), &updated)?;
