@@ -110,6 +110,24 @@ async fn an_ingest_lies_on_disk_as_in_go_and_is_taken_up_again() {
 }
 
 #[tokio::test]
+async fn an_ingest_that_is_taken_up_tells_when_its_last_bytes_came() {
+    let (store, ns) = (Store::new(), scope("a"));
+    let mut w = writer(&store, &ns, "r").await;
+    w.write(b"kept back until the writer is closed").await.unwrap();
+    let told = w.status().updated_at;
+    // Until whatever is written to the disk from here on has a later time of its own.
+    let probe = store.dir.path().join("probe");
+    while {
+        std::fs::write(&probe, "x").unwrap();
+        std::fs::metadata(&probe).unwrap().modified().unwrap() <= told
+    } {
+        tokio::task::yield_now().await;
+    }
+    w.close().await;
+    assert_eq!(writer(&store, &ns, "r").await.status().updated_at, told);
+}
+
+#[tokio::test]
 async fn a_dropped_writer_keeps_what_it_took() {
     let (store, ns) = (Store::new(), scope("a"));
     let mut w = writer(&store, &ns, "r").await;

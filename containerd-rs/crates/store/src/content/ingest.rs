@@ -76,10 +76,12 @@ impl Ingest {
         })
     }
 
-    /// Notes when bytes last came. Not synced: the file's own time is looked at as well.
+    /// Notes when bytes last came. Not synced: the file's own time is looked at as well, and would tell when the last
+    /// piece was written to it, which is later.
     pub(super) fn note_update(&self) {
         let path = self.dir.join("updatedat");
-        if let Err(e) = fs::write(&path, to_rfc3339_nano(self.updated_at)) {
+        let noted = fs::write(&path, to_rfc3339_nano(self.updated_at));
+        if let Err(e) = noted.and_then(|()| self.file.set_modified(self.updated_at)) {
             tracing::debug!(path = %path.display(), error = %e, "ingest time not written");
         }
     }
