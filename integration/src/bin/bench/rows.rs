@@ -115,6 +115,14 @@ fn remove_many(daemon: &Daemon, prefix: &str, count: usize) -> anyhow::Result<()
 }
 
 fn idle(lab: &Lab, table: &mut Table) -> anyhow::Result<()> {
+    let mut fresh = Vec::new();
+    for kind in [integration::Kind::Ours, integration::Kind::Peer] {
+        let mut daemon = Daemon::new(kind, lab.scratch.join(format!("f{kind:?}")));
+        daemon.start()?;
+        std::thread::sleep(std::time::Duration::from_secs(2));
+        fresh.push(daemon.pid().and_then(resident).unwrap_or(f64::NAN) / 1024.0);
+    }
+    table.compare("RSS of the daemon, just started", fresh[0], fresh[1], "MiB", "15 MB");
     let mut figures = Vec::new();
     for daemon in [&lab.ours, &lab.peer] {
         start_many(daemon, &lab.small, "idle", IDLE)?;
