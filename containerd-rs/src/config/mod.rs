@@ -3,7 +3,7 @@
 //! * [`load`] reads the root file and its `imports`, migrates each file and merges them in order.
 //! * [`migrate`] turns the shapes of older versions into version 4.
 //! * [`schema`] knows every key with its default; what it does not know is a [`Problem`].
-//! * [`print`] writes the merged result the way operators know it.
+//! * [`mod@print`] writes the merged result the way operators know it.
 //!
 //! Format: containerd's `config.toml`, see `docs/configuration.md`.
 

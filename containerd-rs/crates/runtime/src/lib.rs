@@ -1,6 +1,6 @@
 //! Bundles, shims and tasks: the only speaker of the shim protocol.
 //!
-//! The daemon holds a record ([`entry`]) and a connection per task; the processes belong to the shims, which outlive
+//! The daemon holds a record (`entry`) and a connection per task; the processes belong to the shims, which outlive
 //! the daemon. Truth about a process is asked from its shim; events are hints, and each end is told exactly once.
 //!
 //! What this crate must not do: parse images, touch snapshots, know gRPC, become the parent of a container.

@@ -1,6 +1,6 @@
 //! containerd's gRPC and ttrpc API over the parts: one file per service.
 //!
-//! * [`parts::Parts`] is what the daemon hands in; [`routes`] and [`ttrpc`] are what it gets to serve.
+//! * [`parts::Parts`] is what the daemon hands in; [`routes`] and [`ttrpc()`] are what it gets to serve.
 //! * `convert.rs` holds every conversion between wire messages and our own types, `status.rs` the one table of codes,
 //!   `request.rs` what comes in metadata.
 //!
