@@ -2,7 +2,7 @@
 //! files in `proto/`. Package, service, message and field names and numbers are facts of the wire; nothing else is fixed.
 //!
 //! * [`api`] (feature `grpc`): prost messages, tonic clients and servers for everything on the daemon's gRPC socket
-//! * [`cri`] (feature `cri`): the same for `runtime.v1`
+//! * `cri` (feature `cri`): the same for `runtime.v1`
 //! * [`shim`] (feature `ttrpc`): rust-protobuf messages, ttrpc clients and services for the shim protocol
 //! * [`any`]: packing and unpacking of `google.protobuf.Any` in the gRPC stack; [`shim::any`] does so for ttrpc
 //!

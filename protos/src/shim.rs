@@ -17,7 +17,7 @@ pub mod task_v2 {
     pub use super::generated::task_v2_ttrpc::*;
 }
 
-/// `containerd.task.v3`: as [`task_v2`](super::task_v2), other package name.
+/// `containerd.task.v3`: as [`task_v2`], other package name.
 pub mod task_v3 {
     pub use super::generated::task_v3::*;
     pub use super::generated::task_v3_ttrpc::*;
