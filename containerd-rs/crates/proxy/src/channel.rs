@@ -45,7 +45,7 @@ impl Connection {
     }
 }
 
-/// `message` with namespace, lease and a deadline.
+/// `message` with its namespace and a deadline. Leases are this daemon's own affair: the other side does not know them.
 pub(crate) fn request<T>(scope: &Scope, message: T) -> Request<T> {
     request_within(scope, message, CALL)
 }
@@ -54,12 +54,8 @@ pub(crate) fn request<T>(scope: &Scope, message: T) -> Request<T> {
 pub(crate) fn request_within<T>(scope: &Scope, message: T, bound: Duration) -> Request<T> {
     let mut request = Request::new(message);
     request.set_timeout(bound);
-    let metadata = request.metadata_mut();
     if let Ok(namespace) = scope.namespace.as_str().parse() {
-        metadata.insert("containerd-namespace", namespace);
-    }
-    if let Some(Ok(lease)) = scope.lease.as_ref().map(|l| l.as_str().parse()) {
-        metadata.insert("containerd-lease", lease);
+        request.metadata_mut().insert("containerd-namespace", namespace);
     }
     request
 }

@@ -146,6 +146,8 @@ impl Snapshotter for ProxySnapshotter {
 
     async fn walk(&self, filters: &FilterSet) -> Result<Vec<snapshot::Info>> {
         // Filters are applied here: the other side's language may differ.
+        // All of it is wanted. A snapshotter knows no namespaces; one that does would show one of them only, and what
+        // this daemon has given up in the others would stay there.
         let message = ListSnapshotsRequest { snapshotter: self.name.clone(), filters: Vec::new() };
         let mut stream = self.client().list(request(&scope(""), message)).await.map_err(error)?.into_inner();
         let mut found = Vec::new();

@@ -33,7 +33,10 @@ pub(super) fn all(config: &Config) -> Vec<Plugin> {
         Plugin::new(SNAPSHOTTER, "native", &[], storage::native),
         Plugin::new(SNAPSHOTTER, "overlayfs", &[], storage::overlayfs),
     ];
-    all.extend(proxy::registrations(config));
+    // What the operator configures by the name of a built-in stands in its place.
+    let proxies = proxy::registrations(config);
+    all.retain(|built_in| !proxies.iter().any(|p| p.kind == built_in.kind && p.id == built_in.id));
+    all.extend(proxies);
     all.extend([
         Plugin::new(METADATA, "bolt", &[CONTENT, EVENT, SNAPSHOTTER], storage::metadata),
         Plugin::new(GC, "scheduler", &[METADATA], storage::gc),
