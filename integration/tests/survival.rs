@@ -259,3 +259,58 @@ fn the_daemon_may_die_at_any_moment_of_a_pull() {
     eventually("the snapshot directories to go", || entries(&dirs).is_empty().then_some(()));
     b.finish();
 }
+
+#[test]
+fn the_daemon_may_die_at_any_moment_of_an_exec() {
+    let mut b = bench("anyexec");
+    b.pull();
+    b.ctr(&["run", "-d", &b.image, "c", "sleep", "1000"]);
+    let pid = b.task("c").unwrap().0;
+    let mut random = Random(seed());
+    for round in 0..12 {
+        let id = format!("e{round}");
+        let mut exec = b.daemon.ctr_command(&[
+            "tasks",
+            "exec",
+            "--exec-id",
+            &id,
+            "c",
+            "sh",
+            "-c",
+            "usleep 20000; exit 4",
+        ]);
+        let mut child = exec.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+        std::thread::sleep(Duration::from_micros(random.below(90_000)));
+        b.daemon.kill9().unwrap();
+        let _ = child.wait();
+        b.daemon.start().unwrap();
+        b.status("c", "RUNNING");
+        assert_eq!(b.task("c").unwrap().0, pid);
+        assert_eq!(
+            b.ctr(&["tasks", "exec", "--exec-id", "next", "c", "echo", "fine"]),
+            "fine\n",
+            "round {round}"
+        );
+    }
+    b.finish();
+}
+
+#[test]
+fn the_daemon_may_die_at_any_moment_of_an_exit() {
+    let mut b = bench("anyexit");
+    b.pull();
+    let mut random = Random(seed());
+    for round in 0..12 {
+        let id = format!("x{round}");
+        b.ctr(&["run", "-d", &b.image, &id, "sh", "-c", "usleep 60000; exit 23"]);
+        std::thread::sleep(Duration::from_micros(random.below(80_000)));
+        b.daemon.kill9().unwrap();
+        std::thread::sleep(Duration::from_micros(random.below(60_000)));
+        b.daemon.start().unwrap();
+        b.status(&id, "STOPPED");
+        let said = b.daemon.ctr(&["tasks", "rm", &id]).unwrap().stderr;
+        assert!(said.contains("exit code 23"), "round {round}: {said}");
+        b.ctr(&["containers", "rm", &id]);
+    }
+    b.finish();
+}
