@@ -123,6 +123,16 @@ pub(crate) fn join(group: &str, pid: u32) -> Result<(), Error> {
         .map_err(|e| Error::unknown(format!("failed to join cgroup {group}")).with_source(e))
 }
 
+/// The directories of the group that a spec names, those of them that exist.
+pub(crate) fn named(group: &str) -> Dirs {
+    let dirs = match Kernel::at(group) {
+        Ok(Kernel::V1(dirs)) => dirs,
+        Ok(Kernel::V2(dir)) => Dirs::from([(UNIFIED.to_owned(), dir)]),
+        Err(_) => return Dirs::new(),
+    };
+    dirs.into_iter().filter(|(_, dir)| dir.is_dir()).collect()
+}
+
 /// Kills who is left in a container's own directories and removes those, for at most until `until`.
 pub(crate) fn kill_and_remove(dirs: Dirs, until: Instant) {
     let Some(group) = of_dirs(dirs) else { return };

@@ -27,6 +27,8 @@ pub(crate) struct Spec {
 struct Linux {
     #[serde(default)]
     namespaces: Option<Vec<LinuxNamespace>>,
+    #[serde(rename = "cgroupsPath", default)]
+    cgroups_path: Option<String>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -61,6 +63,14 @@ impl Spec {
         GROUPS.iter().find_map(|key| annotations?.get(*key)).map_or(id, String::as_str)
     }
 
+    /// The cgroup that the runtime was told to make, when its name shows that it is this container's alone. (The form
+    /// `slice:prefix:name` is systemd's to remove.)
+    pub(crate) fn own_cgroup(&self, id: &str) -> Option<&str> {
+        let path = self.linux.as_ref()?.cgroups_path.as_deref()?;
+        let name = path.rsplit_once('/')?.1;
+        (path.starts_with('/') && !id.is_empty() && name.ends_with(id)).then_some(path)
+    }
+
     /// Whether the container has a PID namespace of its own, so that the kernel kills the rest of it with its init.
     pub(crate) fn has_own_pid_namespace(&self) -> bool {
         let namespaces = self.linux.as_ref().and_then(|l| l.namespaces.as_deref()).unwrap_or_default();
@@ -85,6 +95,21 @@ mod tests {
         let both =
             r#"{"annotations":{"io.kubernetes.cri.sandbox-id":"pod","io.containerd.runc.v2.group":"g"}}"#;
         assert_eq!(of(both).group("me"), "g");
+    }
+
+    #[test]
+    fn a_cgroup_is_the_containers_own_by_its_name() {
+        for (path, want) in [
+            ("/ns/c1", true),
+            ("/pod/cri-c1", true),
+            ("/ns/other", false),
+            ("system.slice:x:c1", false),
+            ("c1", false),
+        ] {
+            let spec = of(&format!(r#"{{"linux":{{"cgroupsPath":"{path}"}}}}"#));
+            assert_eq!(spec.own_cgroup("c1").is_some(), want, "{path}");
+        }
+        assert_eq!(of("{}").own_cgroup("c1"), None);
     }
 
     #[test]

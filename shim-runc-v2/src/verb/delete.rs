@@ -39,7 +39,7 @@ pub(crate) fn main(flags: &Flags) -> Result<(), Error> {
     // Before anything is killed: what is recorded is how it ended by itself.
     let recorded = record::read(&bundle, "");
     run_delete(flags, &bundle)?;
-    kill_leftovers(trace.as_ref());
+    kill_leftovers(trace.as_ref(), &bundle, &flags.id);
     let rootfs = bundle.join("rootfs");
     if let Err(e) = sys::mount::unmount_recursive(&rootfs, sys::mount::UnmountFlags::empty()) {
         warning!("failed to cleanup rootfs mount: {}", base::chain(&e));
@@ -78,9 +78,15 @@ fn run_delete(flags: &Flags, bundle: &Path) -> Result<(), Error> {
     })
 }
 
-/// Kills the init, if it is still the one that we knew, and whatever is in cgroups that were the container's alone.
-fn kill_leftovers(trace: Option<&Trace>) {
-    let Some(trace) = trace else { return };
+/// Kills the init, if it is still the one that we knew, and whatever is in cgroups that were the container's alone. A shim
+/// that died while the runtime was making the container has left no trace of them: then the spec tells their name.
+fn kill_leftovers(trace: Option<&Trace>, bundle: &Path, id: &str) {
+    let Some(trace) = trace else {
+        if let Some(group) = Spec::read(bundle).ok().as_ref().and_then(|spec| spec.own_cgroup(id)) {
+            cgroup::kill_and_remove(cgroup::named(group), Instant::now() + LEFTOVERS);
+        }
+        return;
+    };
     if trace.start_time > 0
         && let Ok(init) = sys::pidfd::Pidfd::open_started_at(trace.pid, trace.start_time)
     {

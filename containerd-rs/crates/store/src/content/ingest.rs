@@ -56,12 +56,19 @@ impl Ingest {
         };
         let resumed = if made { None } else { resume(&dir, backend_ref, algorithm, total) };
         let path = dir.join("data");
+        // Someone may give the reference up at this very moment; then its directory is gone.
+        let given_up = |e: Error| match &e {
+            Error::Io { source, .. } if source.kind() == io::ErrorKind::NotFound => {
+                Error::unavailable(format!("ref {backend_ref} was given up meanwhile"))
+            }
+            _ => e,
+        };
         let (on_disk, hasher) = match resumed {
             Some(found) => found,
-            None => (start(&dir, backend_ref, total)?, Hasher::new(algorithm)),
+            None => (start(&dir, backend_ref, total).map_err(given_up)?, Hasher::new(algorithm)),
         };
         let file = OpenOptions::new().write(true).create(true).truncate(false).open(&path);
-        let file = file.map_err(|e| Error::io("open", &path, e))?;
+        let file = file.map_err(|e| given_up(Error::io("open", &path, e)))?;
         lock.offset.store(on_disk.offset, Ordering::Release);
         Ok(Ingest {
             dir,
@@ -79,8 +86,10 @@ impl Ingest {
     /// Notes when bytes last came. Not synced: the file's own time is looked at as well, and would tell when the last
     /// piece was written to it, which is later.
     pub(super) fn note_update(&self) {
-        let path = self.dir.join("updatedat");
-        let noted = fs::write(&path, to_rfc3339_nano(self.updated_at));
+        let (path, fresh) = (self.dir.join("updatedat"), self.dir.join(".updatedat"));
+        // Whole or not at all: it may be read at any moment.
+        let noted =
+            fs::write(&fresh, to_rfc3339_nano(self.updated_at)).and_then(|()| fs::rename(&fresh, &path));
         if let Err(e) = noted.and_then(|()| self.file.set_modified(self.updated_at)) {
             tracing::debug!(path = %path.display(), error = %e, "ingest time not written");
         }
@@ -173,7 +182,9 @@ pub(super) fn status(dir: &Path) -> Result<OnDisk> {
     let time = |name: &str| {
         parse_rfc3339(read(name)?.trim()).map_err(|e| Error::field(format!("ingest file {name}"), e))
     };
-    let updated_at = time("updatedat")?.max(meta.modified().unwrap_or(SystemTime::UNIX_EPOCH));
+    // A crash may have left that file empty; the bytes have a time of their own.
+    let noted = time("updatedat").unwrap_or(SystemTime::UNIX_EPOCH);
+    let updated_at = noted.max(meta.modified().unwrap_or(SystemTime::UNIX_EPOCH));
     let total = read("total").ok().and_then(|t| t.trim().parse().ok()).unwrap_or(0);
     let (backend_ref, started_at) = (read("ref")?, time("startedat")?);
     Ok(OnDisk { backend_ref, offset: meta.len(), total, started_at, updated_at })
@@ -198,5 +209,22 @@ fn hash_file(path: &Path, algorithm: Algorithm) -> Result<(Hasher, u64)> {
             Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
             Err(e) => return Err(Error::io("read", path, e)),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::expect_used)]
+    use super::*;
+
+    #[test]
+    fn an_ingest_whose_time_was_lost_in_a_crash_is_still_one() {
+        let dir = tempfile::tempdir().unwrap();
+        start(dir.path(), "ns/1/ref", 10).unwrap();
+        fs::write(dir.path().join("data"), b"abc").unwrap();
+        fs::write(dir.path().join("updatedat"), b"").unwrap();
+        let found = status(dir.path()).unwrap();
+        assert_eq!((found.offset, found.total, found.backend_ref.as_str()), (3, 10, "ns/1/ref"));
+        assert!(found.updated_at > SystemTime::UNIX_EPOCH);
     }
 }
