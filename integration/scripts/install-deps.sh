@@ -49,9 +49,9 @@ if [ -n "$target" ]; then
 fi
 if [ -n "$nextest" ] && ! cargo nextest --version >/dev/null 2>&1; then
   say "installing cargo-nextest"
-  cargo install cargo-nextest --locked
+  cargo install cargo-nextest --locked --version 0.9.143
 fi
 if [ -n "$deny" ] && ! cargo deny --version >/dev/null 2>&1; then
   say "installing cargo-deny"
-  cargo install cargo-deny --locked
+  cargo install cargo-deny --locked --version 0.20.2
 fi
