@@ -95,7 +95,7 @@ fn a_frozen_shim_delays_nobody_and_is_taken_back_when_it_thaws() {
         first.start(id);
         shims.push(first.endpoint(id).shim_pid as i32);
     }
-    signal(shims[0], Signal::STOP);
+    freeze(shims[0]);
     drop(first);
     let second = world.daemon_with(|options| options.timeouts.load = Duration::from_secs(2));
     let begin = Instant::now();
@@ -127,7 +127,7 @@ fn a_frozen_shim_that_is_then_killed_is_buried() {
     first.create(world.container("c1", "busybox sleep 100")).unwrap();
     first.start("c1");
     let shim = first.endpoint("c1").shim_pid as i32;
-    signal(shim, Signal::STOP);
+    freeze(shim);
     drop(first);
     let mut second = world.daemon_with(|options| options.timeouts.load = Duration::from_millis(300));
     assert_eq!(second.recover(), Recovered { aside: 1, ..Recovered::default() });
@@ -146,7 +146,7 @@ fn a_shim_frozen_under_a_running_daemon_delays_only_its_own_task() {
         daemon.start(id);
     }
     let shim = daemon.endpoint("frozen").shim_pid as i32;
-    signal(shim, Signal::STOP);
+    freeze(shim);
     let begin = Instant::now();
     assert_eq!(daemon.status("fine").unwrap(), Status::Running);
     daemon.create(world.container("new", "true")).unwrap();

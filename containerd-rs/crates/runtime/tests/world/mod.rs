@@ -401,6 +401,16 @@ pub fn signal(pid: i32, signal: rustix::process::Signal) {
     }
 }
 
+/// Stops a process, and waits until each of its threads stands still: the signal alone is obeyed a little later.
+pub fn freeze(pid: i32) {
+    signal(pid, rustix::process::Signal::STOP);
+    eventually("all threads to stand still", || {
+        let mut threads = fs::read_dir(format!("/proc/{pid}/task")).ok()?.flatten();
+        let stopped = |stat: String| stat.rsplit_once(") ").is_some_and(|(_, rest)| rest.starts_with('T'));
+        threads.all(|t| fs::read_to_string(t.path().join("stat")).is_ok_and(stopped)).then_some(())
+    });
+}
+
 pub fn alive(pid: u32) -> bool {
     fs::read_to_string(format!("/proc/{pid}/stat")).is_ok_and(|s| !s.contains(") Z "))
 }
