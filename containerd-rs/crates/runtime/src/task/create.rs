@@ -18,7 +18,8 @@ impl Runtime {
     /// Makes a task and gives the pid of its first process. Its container should be recorded already; nothing else
     /// of that id may exist.
     ///
-    /// Not cancel-safe by design: dropping the future undoes the create, in the background.
+    /// Not cancel-safe by design: dropping the future undoes the create, in the background. One that is done in that
+    /// very moment stays, as a task that was created.
     ///
     /// # Errors
     /// `AlreadyExists` for a second task of that id; the shim's own refusals; whatever keeps a shim from starting.
