@@ -53,7 +53,9 @@ lint:
 
 unit:
 	@export CONTAINERD_RS_DIST=$(CURDIR)/$(DIST)
-	cargo nextest run --workspace --all-features --locked
+	cargo nextest run --workspace --all-features --locked --no-run
+	sync # what the build wrote shall not hold up the tests' own fsyncs
+	cargo nextest run --workspace --all-features --locked $(if $(CI),--profile ci)
 	cargo test --doc --workspace --locked --quiet
 
 ## make bench    the side-by-side benchmark against Debian's containerd, interleaved in one run

@@ -20,7 +20,7 @@ use crate::leftovers::mounts_below;
 use crate::{Daemon, Kind, Scratch};
 
 /// How long one case may take.
-const CASE: Duration = Duration::from_secs(15);
+const CASE: Duration = Duration::from_secs(60);
 /// Bytes that the client takes in one message: more than any server here may send.
 const CLIENT_LIMIT: usize = 64 << 20;
 
