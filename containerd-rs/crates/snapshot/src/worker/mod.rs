@@ -21,7 +21,11 @@ mod serve;
 
 pub use client::WorkerOptions;
 pub(crate) use client::Workers;
+#[doc(hidden)]
+pub use jail::Inside;
 pub(crate) use job::{Job, Packing};
+#[doc(hidden)]
+pub use serve::enter_jail;
 pub use serve::main;
 
 /// The hidden subcommand that runs [`main`].

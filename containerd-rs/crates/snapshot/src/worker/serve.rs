@@ -2,18 +2,16 @@
 
 use std::fs::File;
 use std::io::{self, Read, Write};
-use std::os::fd::{AsFd, OwnedFd};
-use std::path::Path;
+use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use base::Kinded;
 use rustix::event::{PollFd, PollFlags, poll};
-use rustix::fs::{Mode, OFlags};
 
 use super::decode::plain;
-use super::jail;
+use super::jail::{self, Inside};
 use super::job::{Done, Job, Line};
 use super::pipeline;
 use crate::layer::{LayerError, Target, apply};
@@ -58,15 +56,12 @@ fn tell(line: &Line) {
 }
 
 fn work(job: &Job) -> Result<Done, LayerError> {
-    rustix::process::umask(Mode::empty());
-    let root = open(&job.root)?;
-    let lowers = job.lowers.iter().map(|path| open(path)).collect::<Result<Vec<_>, _>>()?;
+    let Inside { root, lowers, layer, .. } = jail::enter(job)?;
     let synced = root.try_clone().map_err(LayerError::Read)?;
-    jail::enter(&job.root, job.memory)?;
     let watcher = std::thread::Builder::new().name("watch".into()).stack_size(64 * 1024).spawn(watch_daemon);
     watcher.map_err(LayerError::Read)?;
 
-    let source = Counted::new(io::stdin().as_fd().try_clone_to_owned().map_err(LayerError::Read)?);
+    let source = Counted::new(layer);
     let used = Arc::clone(&source.used);
     let source = plain(source, job.packing).map_err(LayerError::Read)?;
     let target = Target { root, lowers };
@@ -85,13 +80,13 @@ fn work(job: &Job) -> Result<Done, LayerError> {
     Ok(Done { diff_id: plain.diff_id.to_string(), size: plain.size })
 }
 
-fn open(path: &Path) -> Result<OwnedFd, LayerError> {
-    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-    rustix::fs::open(path, flags, Mode::empty()).map_err(|e| LayerError::Write {
-        op: "open",
-        path: path.display().to_string(),
-        source: e.into(),
-    })
+/// Goes to jail with a job, as [`main`] does before it reads the first byte: for tests of the jail.
+///
+/// # Errors
+/// What could not be opened or given up.
+#[doc(hidden)]
+pub fn enter_jail(job: &str) -> Result<Inside, LayerError> {
+    jail::enter(&serde_json::from_str(job).map_err(|e| LayerError::Read(e.into()))?)
 }
 
 /// A limit that came up while reading is a limit, not a failed read.

@@ -1,105 +1,116 @@
-//! What no unpack worker needs.
+//! What an unpack worker needs of the kernel, and nothing more.
 
-/// System calls that the unpack worker is refused: programs, network, mounts and namespaces, other processes, modules, keys, kexec, bpf,
-/// clocks, raw I/O, and ways around path look-up.
-pub const UNPACK_DENIED: &[libc::c_long] = &[
-    // Programs.
-    libc::SYS_execve,
-    libc::SYS_execveat,
+use super::filter::Allow;
+
+// Numbers shared by all architectures.
+const SYS_FCHMODAT2: libc::c_long = 452;
+const SYS_SETXATTRAT: libc::c_long = 463;
+const SYS_GETXATTRAT: libc::c_long = 464;
+const SYS_LISTXATTRAT: libc::c_long = 465;
+const SYS_REMOVEXATTRAT: libc::c_long = 466;
+
+/// Naming a thread, and memory as allocators do (`PR_SET_VMA`); asking whether there are new privileges.
+const PRCTL: &[u32] = &[libc::PR_SET_NAME as u32, 0x5356_4d41, libc::PR_GET_NO_NEW_PRIVS as u32];
+/// Duplicates and flags: no locks, owners and signals.
+const FCNTL: &[u32] = &[
+    libc::F_DUPFD as u32,
+    libc::F_GETFD as u32,
+    libc::F_SETFD as u32,
+    libc::F_GETFL as u32,
+    libc::F_SETFL as u32,
+    libc::F_DUPFD_CLOEXEC as u32,
+];
+
+/// The system calls of the unpack worker, those that come most often first: reading and writing, the tree below a directory, memory without
+/// programs in it, and threads. All others are refused.
+pub const UNPACK_CALLS: &[Allow<'static>] = &[
+    // Bytes.
+    Allow::Call(libc::SYS_read),
+    Allow::Call(libc::SYS_write),
+    Allow::Call(libc::SYS_futex),
+    Allow::Call(libc::SYS_openat),
+    Allow::Call(libc::SYS_openat2),
+    Allow::Call(libc::SYS_close),
+    Allow::Call(libc::SYS_pread64),
+    Allow::Call(libc::SYS_pwrite64),
+    Allow::Call(libc::SYS_readv),
+    Allow::Call(libc::SYS_writev),
+    Allow::Call(libc::SYS_lseek),
+    Allow::Call(libc::SYS_ftruncate),
+    Allow::Call(libc::SYS_fallocate),
+    Allow::Call(libc::SYS_fsync),
+    Allow::Call(libc::SYS_fdatasync),
+    Allow::Call(libc::SYS_syncfs),
+    Allow::Call(libc::SYS_fstatfs),
+    Allow::Call(libc::SYS_dup),
+    Allow::Values { call: libc::SYS_fcntl, argument: 1, values: FCNTL },
+    // The tree.
+    Allow::Call(libc::SYS_fstat),
+    Allow::Call(libc::SYS_newfstatat),
+    Allow::Call(libc::SYS_statx),
+    Allow::Call(libc::SYS_getdents64),
+    Allow::Call(libc::SYS_readlinkat),
+    Allow::Call(libc::SYS_mkdirat),
+    Allow::Call(libc::SYS_mknodat),
+    Allow::Call(libc::SYS_symlinkat),
+    Allow::Call(libc::SYS_linkat),
+    Allow::Call(libc::SYS_unlinkat),
+    #[cfg(not(target_arch = "riscv64"))]
+    Allow::Call(libc::SYS_renameat),
+    Allow::Call(libc::SYS_renameat2),
+    Allow::Call(libc::SYS_fchdir),
+    Allow::Call(libc::SYS_fchown),
+    Allow::Call(libc::SYS_fchownat),
+    Allow::Call(libc::SYS_fchmod),
+    Allow::Call(libc::SYS_fchmodat),
+    Allow::Call(SYS_FCHMODAT2),
+    Allow::Call(libc::SYS_utimensat),
+    Allow::Call(libc::SYS_fsetxattr),
+    Allow::Call(libc::SYS_lsetxattr),
+    Allow::Call(SYS_SETXATTRAT),
+    Allow::Call(libc::SYS_fgetxattr),
+    Allow::Call(libc::SYS_lgetxattr),
+    Allow::Call(SYS_GETXATTRAT),
+    Allow::Call(libc::SYS_flistxattr),
+    Allow::Call(libc::SYS_llistxattr),
+    Allow::Call(SYS_LISTXATTRAT),
+    Allow::Call(libc::SYS_fremovexattr),
+    Allow::Call(libc::SYS_lremovexattr),
+    Allow::Call(SYS_REMOVEXATTRAT),
+    Allow::Call(libc::SYS_umask),
+    // Memory, in which nothing new can be run.
+    Allow::Without { call: libc::SYS_mmap, argument: 2, bits: libc::PROT_EXEC as u32 },
+    Allow::Without { call: libc::SYS_mprotect, argument: 2, bits: libc::PROT_EXEC as u32 },
+    Allow::Call(libc::SYS_munmap),
+    Allow::Call(libc::SYS_mremap),
+    Allow::Call(libc::SYS_brk),
+    Allow::Call(libc::SYS_madvise),
+    // Threads and time.
+    Allow::With { call: libc::SYS_clone, argument: 0, bits: libc::CLONE_THREAD as u32 },
+    Allow::Call(libc::SYS_exit),
+    Allow::Call(libc::SYS_exit_group),
+    Allow::Call(libc::SYS_set_robust_list),
+    Allow::Call(libc::SYS_rseq),
+    Allow::Call(libc::SYS_membarrier),
+    Allow::Call(libc::SYS_sigaltstack),
+    Allow::Call(libc::SYS_rt_sigaction),
+    Allow::Call(libc::SYS_rt_sigprocmask),
+    Allow::Call(libc::SYS_rt_sigreturn),
+    Allow::Call(libc::SYS_restart_syscall),
+    Allow::Own { call: libc::SYS_tgkill, argument: 0 },
+    Allow::Call(libc::SYS_gettid),
+    Allow::Call(libc::SYS_getpid),
+    Allow::Call(libc::SYS_getuid),
+    Allow::Call(libc::SYS_geteuid),
+    Allow::Call(libc::SYS_sched_yield),
+    Allow::Call(libc::SYS_sched_getaffinity),
     #[cfg(target_arch = "x86_64")]
-    libc::SYS_fork,
-    #[cfg(target_arch = "x86_64")]
-    libc::SYS_vfork,
-    // Network and other processes' message queues.
-    libc::SYS_socket,
-    libc::SYS_socketpair,
-    libc::SYS_bind,
-    libc::SYS_connect,
-    libc::SYS_listen,
-    libc::SYS_accept,
-    libc::SYS_accept4,
-    libc::SYS_sendto,
-    libc::SYS_sendmsg,
-    libc::SYS_sendmmsg,
-    libc::SYS_recvfrom,
-    libc::SYS_recvmsg,
-    libc::SYS_recvmmsg,
-    libc::SYS_msgget,
-    libc::SYS_semget,
-    libc::SYS_shmget,
-    libc::SYS_mq_open,
-    // Mounts and namespaces.
-    libc::SYS_mount,
-    libc::SYS_umount2,
-    libc::SYS_pivot_root,
-    libc::SYS_chroot,
-    libc::SYS_unshare,
-    libc::SYS_setns,
-    libc::SYS_open_tree,
-    libc::SYS_move_mount,
-    libc::SYS_fsopen,
-    libc::SYS_fsconfig,
-    libc::SYS_fsmount,
-    libc::SYS_fspick,
-    442, // mount_setattr
-    467, // open_tree_attr
-    libc::SYS_swapon,
-    libc::SYS_swapoff,
-    libc::SYS_quotactl,
-    443, // quotactl_fd
-    // Other processes.
-    libc::SYS_ptrace,
-    libc::SYS_process_vm_readv,
-    libc::SYS_process_vm_writev,
-    440, // process_madvise
-    448, // process_mrelease
-    libc::SYS_kcmp,
-    libc::SYS_kill,
-    libc::SYS_tkill,
-    libc::SYS_rt_sigqueueinfo,
-    libc::SYS_rt_tgsigqueueinfo,
-    libc::SYS_pidfd_open,
-    libc::SYS_pidfd_send_signal,
-    438, // pidfd_getfd
-    libc::SYS_migrate_pages,
-    libc::SYS_move_pages,
-    libc::SYS_prlimit64,
-    libc::SYS_setpriority,
-    libc::SYS_sched_setscheduler,
-    libc::SYS_sched_setattr,
-    // The kernel's own business.
-    libc::SYS_bpf,
-    libc::SYS_perf_event_open,
-    libc::SYS_userfaultfd,
-    libc::SYS_io_uring_setup,
-    libc::SYS_io_uring_enter,
-    libc::SYS_io_uring_register,
-    libc::SYS_keyctl,
-    libc::SYS_add_key,
-    libc::SYS_request_key,
-    libc::SYS_init_module,
-    libc::SYS_finit_module,
-    libc::SYS_delete_module,
-    libc::SYS_kexec_load,
-    #[cfg(target_arch = "x86_64")]
-    libc::SYS_kexec_file_load,
-    libc::SYS_reboot,
-    libc::SYS_syslog,
-    libc::SYS_acct,
-    libc::SYS_settimeofday,
-    libc::SYS_clock_settime,
-    libc::SYS_clock_adjtime,
-    libc::SYS_adjtimex,
-    libc::SYS_sethostname,
-    libc::SYS_setdomainname,
-    libc::SYS_personality,
-    libc::SYS_vhangup,
-    libc::SYS_fanotify_init,
-    libc::SYS_open_by_handle_at,
-    #[cfg(target_arch = "x86_64")]
-    libc::SYS_iopl,
-    #[cfg(target_arch = "x86_64")]
-    libc::SYS_ioperm,
-    #[cfg(target_arch = "x86_64")]
-    libc::SYS_modify_ldt,
+    Allow::Call(libc::SYS_poll),
+    Allow::Call(libc::SYS_ppoll),
+    Allow::Call(libc::SYS_nanosleep),
+    Allow::Call(libc::SYS_clock_nanosleep),
+    Allow::Call(libc::SYS_clock_gettime),
+    Allow::Call(libc::SYS_getrandom),
+    Allow::Call(libc::SYS_capget),
+    Allow::Values { call: libc::SYS_prctl, argument: 0, values: PRCTL },
 ];
