@@ -1,7 +1,8 @@
 //! `containerd-shim-runc-v2`: owns the processes of its containers and outlives the daemon.
 //!
 //! A daemon runs `start` and `delete` and waits for them; `start` runs this program once more, without a
-//! verb, as the process that stays (`serve`). That one has a single thread, answers the Task service over
+//! verb, as the process that stays (`serve`). That one has a single thread (and others only while the kernel
+//! may hold them up, `beside`), answers the Task service over
 //! ttrpc (`rpc`), drives the OCI runtime as a program (`runc`), moves stdio (`io`), collects every child
 //! in one place (`reaper`), writes each exit down before it tells anyone (`task::exit`), and tells the
 //! daemon in order, however long that is away (`events`).
@@ -11,6 +12,7 @@
 #![forbid(unsafe_code)]
 #![warn(missing_docs)]
 
+mod beside;
 mod bootstrap;
 mod bundle;
 mod cgroup;

@@ -18,6 +18,10 @@ use tokio::sync::oneshot;
 /// Unknown exits kept while processes are being started; far more than can die in that time.
 const MAX_PARKED: usize = 16 * 1024;
 
+/// Linux's `__WNOTHREAD`: a thread that mounts may run a helper program, and waits for it itself. (What the runtime leaves to
+/// us becomes a child of the first thread, which is the one that collects.)
+const NOT_OF_OTHER_THREADS: WaitOptions = WaitOptions::from_bits_retain(0x2000_0000);
+
 /// How a process ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Exit {
@@ -50,7 +54,7 @@ impl Reaper {
     /// Collects every dead child and tells who waits for it. Call on SIGCHLD.
     pub(crate) fn collect(&self) {
         loop {
-            match rustix::process::wait(WaitOptions::NOHANG) {
+            match rustix::process::wait(WaitOptions::NOHANG | NOT_OF_OTHER_THREADS) {
                 Ok(Some((pid, status))) => self.deliver(exit_of(pid, status)),
                 Err(rustix::io::Errno::INTR) => {}
                 Ok(None) | Err(_) => return,

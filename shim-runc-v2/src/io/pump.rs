@@ -11,8 +11,10 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use rustix::io::Errno;
 
+use crate::beside::FILES;
 use crate::io::watch::Watched;
 use crate::logger;
+use crate::runc::LONG;
 
 /// Read at once; lives on the stack and never across a wait.
 const CHUNK: usize = 16 * 1024;
@@ -81,14 +83,14 @@ pub(crate) async fn pump(source: Arc<Watched>, mut sink: Sink, progress: Arc<Pro
     loop {
         let Ok(mut ready) = source.readable().await else { break };
         let mut broken = false;
-        match step(source.get_ref(), &sink, &progress, &mut lost) {
+        match step(source.get_ref(), &sink, &progress) {
             Step::Moved => {}
             Step::Empty => ready.clear_ready(),
             Step::End => break,
             Step::Broken => broken = true,
             Step::Rest(rest) => {
                 progress.blocked.store(true, Ordering::Relaxed);
-                broken = !write_rest(&sink, rest, &progress).await;
+                broken = !write_rest(&sink, rest, &progress, &mut lost).await;
                 progress.blocked.store(false, Ordering::Relaxed);
             }
         }
@@ -105,7 +107,7 @@ pub(crate) async fn pump(source: Arc<Watched>, mut sink: Sink, progress: Arc<Pro
     }
 }
 
-fn step(source: &OwnedFd, sink: &Sink, progress: &Progress, lost: &mut u64) -> Step {
+fn step(source: &OwnedFd, sink: &Sink, progress: &Progress) -> Step {
     let mut chunk = [0_u8; CHUNK];
     let bytes = match rustix::io::read(source, &mut chunk) {
         Ok(0) => return Step::End,
@@ -118,13 +120,8 @@ fn step(source: &OwnedFd, sink: &Sink, progress: &Progress, lost: &mut u64) -> S
     let written = match sink {
         Sink::Fifo { write, .. } => write_now(write.get_ref(), bytes),
         Sink::Stream(stream) => write_now(stream.get_ref(), bytes),
-        Sink::File(file) => {
-            // A full disk must not stop the container: its output is lost, and counted.
-            if (&**file).write_all(bytes).is_err() {
-                *lost += bytes.len() as u64;
-            }
-            Ok(bytes.len())
-        }
+        // A disk may take its time: not here.
+        Sink::File(_) => Ok(0),
         Sink::Nowhere => Ok(bytes.len()),
     };
     match written {
@@ -149,11 +146,12 @@ fn write_now(fd: &OwnedFd, bytes: &[u8]) -> Result<usize, Errno> {
 }
 
 /// Writes `rest`, waiting as long as it takes; false when the sink broke.
-async fn write_rest(sink: &Sink, mut rest: Vec<u8>, progress: &Progress) -> bool {
+async fn write_rest(sink: &Sink, mut rest: Vec<u8>, progress: &Progress, lost: &mut u64) -> bool {
     let fd = match sink {
         Sink::Fifo { write, .. } => write,
         Sink::Stream(stream) => stream,
-        Sink::File(_) | Sink::Nowhere => return true,
+        Sink::File(file) => return append(file.clone(), rest, progress, lost).await,
+        Sink::Nowhere => return true,
     };
     while !rest.is_empty() {
         let Ok(mut ready) = fd.writable().await else { return false };
@@ -167,6 +165,20 @@ async fn write_rest(sink: &Sink, mut rest: Vec<u8>, progress: &Progress) -> bool
             Err(_) => return false,
         }
     }
+    true
+}
+
+/// Appends to a file, beside the event loop; false when the disk has hung for too long.
+async fn append(file: Arc<File>, bytes: Vec<u8>, progress: &Progress, lost: &mut u64) -> bool {
+    let size = bytes.len() as u64;
+    let written = FILES.run("append output", LONG, None, move || (&*file).write_all(&bytes), drop).await;
+    match written {
+        Ok(Ok(())) => {}
+        // A full disk must not stop the container: its output is lost, and counted.
+        Ok(Err(_)) => *lost += size,
+        Err(_) => return false,
+    }
+    progress.moved.fetch_add(size, Ordering::Relaxed);
     true
 }
 

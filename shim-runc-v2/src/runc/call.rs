@@ -134,12 +134,12 @@ impl Failed {
 /// # Errors
 /// [`Failed`], with the runtime's own words when it wrote any.
 pub(crate) async fn run(reaper: &Reaper, call: Call<'_>) -> Result<Vec<u8>, Failed> {
-    let start = call.log.as_deref().map_or(0, log::end_of);
+    let start = call.log.as_deref().map(log::mark).unwrap_or_default();
     let log = call.log.clone();
-    execute(reaper, call).await.map_err(|failure| Failed { failure, logged: logged(log.as_deref(), start) })
+    execute(reaper, call).await.map_err(|failure| Failed { failure, logged: logged(log.as_deref(), &start) })
 }
 
-fn logged(log: Option<&Path>, start: u64) -> Result<Option<String>, String> {
+fn logged(log: Option<&Path>, start: &log::Mark) -> Result<Option<String>, String> {
     let Some(path) = log else { return Ok(None) };
     log::last_error(path, start).map_err(|e| match e.kind() {
         std::io::ErrorKind::NotFound => format!("open {}: no such file or directory", path.display()),

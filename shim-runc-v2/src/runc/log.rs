@@ -15,39 +15,70 @@ const MAX_READ: u64 = 64 * 1024;
 /// A message longer than this is cut; it travels in a status and lands in events and logs.
 const MAX_MESSAGE: usize = 8 * 1024;
 
+/// A line; `message` and `error` are youki's.
 #[derive(Deserialize)]
 struct Line {
     #[serde(default)]
     level: String,
-    #[serde(default)]
+    #[serde(default, alias = "message")]
     msg: String,
+    #[serde(default)]
+    error: String,
 }
 
-/// Where a log ends now, so that what is written later can be told from what was there.
-pub(crate) fn end_of(path: &Path) -> u64 {
-    std::fs::metadata(path).map_or(0, |m| m.len())
+/// So much of a log's beginning tells whether it was written over.
+const HEAD: u64 = 128;
+
+/// What a log is now, so that what is written later can be told from what was there.
+#[derive(Debug, Default)]
+pub(crate) struct Mark {
+    end: u64,
+    head: Vec<u8>,
 }
 
-/// The last error message that was written after `offset`; `Ok(None)` when there is none.
+/// Marks the log `path`, which may not be there yet.
+pub(crate) fn mark(path: &Path) -> Mark {
+    let Ok(file) = File::open(path) else { return Mark::default() };
+    let end = file.metadata().map_or(0, |m| m.len());
+    let mut head = Vec::new();
+    let _ = file.take(HEAD).read_to_end(&mut head);
+    Mark { end, head }
+}
+
+/// The last error message that was written since `mark`; `Ok(None)` when there is none.
 ///
 /// # Errors
 /// The log cannot be opened or read.
-pub(crate) fn last_error(path: &Path, offset: u64) -> std::io::Result<Option<String>> {
+pub(crate) fn last_error(path: &Path, mark: &Mark) -> std::io::Result<Option<String>> {
     let mut file = File::open(path)?;
     let length = file.metadata()?.len();
-    let from = offset.min(length).max(length.saturating_sub(MAX_READ));
+    let mut head = Vec::new();
+    file.by_ref().take(mark.head.len() as u64).read_to_end(&mut head)?;
+    // youki does not append, it writes from the start over what was there.
+    let over = length >= mark.end && head != mark.head;
+    let from = if over { 0 } else { mark.end.min(length).max(length.saturating_sub(MAX_READ)) };
     file.seek(SeekFrom::Start(from))?;
     let mut text = Vec::new();
     file.take(MAX_READ).read_to_end(&mut text)?;
-    Ok(last_error_in(&text))
+    Ok(if over { error_among(text.split(|b| *b == b'\n')) } else { last_error_in(&text) })
 }
 
 fn last_error_in(text: &[u8]) -> Option<String> {
-    // From the end: a line that does not parse (garbage, or cut in the middle) is passed over.
-    text.rsplit(|b| *b == b'\n')
-        .filter_map(|line| serde_json::from_slice::<Line>(line).ok())
-        .find(|line| line.level == "error" || line.level == "fatal")
-        .map(|line| clipped(line.msg.trim()))
+    error_among(text.rsplit(|b| *b == b'\n'))
+}
+
+/// The first error among lines. One that does not parse (garbage, or cut in the middle) is passed over.
+fn error_among<'a>(mut lines: impl Iterator<Item = &'a [u8]>) -> Option<String> {
+    let error = lines.find_map(|line| {
+        let line = serde_json::from_slice::<Line>(line).ok()?;
+        ["error", "fatal"].iter().any(|l| line.level.eq_ignore_ascii_case(l)).then_some(line)
+    })?;
+    let (message, why) = (error.msg.trim(), error.error.trim());
+    Some(match (message.is_empty(), why.is_empty()) {
+        (_, true) => clipped(message),
+        (true, false) => clipped(why),
+        (false, false) => clipped(&format!("{message}: {why}")),
+    })
 }
 
 /// At most [`MAX_MESSAGE`] bytes of `text`, cut between characters.
@@ -76,6 +107,10 @@ mod tests {
             ),
             ("{\"level\":\"error\",\"msg\":\"a\"}\ngarbage \u{1}\n{\"level\":\"err", Some("a")),
             ("{\"level\":\"error\"}", Some("")),
+            (
+                "{\"timestamp\":\"t\",\"level\":\"ERROR\",\"message\":\"a\",\"error\":\"b\",\"target\":\"youki\"}\n",
+                Some("a: b"),
+            ),
             ("[1,2]\n7\n", None),
         ] {
             assert_eq!(last_error_in(text.as_bytes()).as_deref(), want, "{text}");
@@ -86,13 +121,13 @@ mod tests {
     fn only_what_is_new_and_never_too_much() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("log.json");
-        assert!(last_error(&path, 0).is_err());
+        assert!(last_error(&path, &Mark::default()).is_err());
         let old = "{\"level\":\"error\",\"msg\":\"old\"}\n";
         std::fs::write(&path, old).unwrap();
-        let offset = end_of(&path);
-        assert_eq!(last_error(&path, offset).unwrap(), None);
+        let offset = mark(&path);
+        assert_eq!(last_error(&path, &offset).unwrap(), None);
         std::fs::write(&path, format!("{old}{{\"level\":\"error\",\"msg\":\"new\"}}\n")).unwrap();
-        assert_eq!(last_error(&path, offset).unwrap().unwrap(), "new");
+        assert_eq!(last_error(&path, &offset).unwrap().unwrap(), "new");
         // A megabyte of garbage in front, a huge message behind.
         let huge = "x".repeat(20_000);
         std::fs::write(
@@ -100,9 +135,20 @@ mod tests {
             format!("{}\n{{\"level\":\"error\",\"msg\":\"{huge}\"}}\n", "?".repeat(1 << 20)),
         )
         .unwrap();
-        assert_eq!(last_error(&path, 0).unwrap().unwrap().len(), MAX_MESSAGE);
+        assert_eq!(last_error(&path, &Mark::default()).unwrap().unwrap().len(), MAX_MESSAGE);
+        // A log whose beginning was written over, with the rest of what was there behind it.
+        let (first, second) = ("first of them, the longer one", "second");
+        let line =
+            |e: &str| format!("{{\"level\":\"ERROR\",\"timestamp\":{},\"message\":\"{e}\"}}\n", e.len());
+        std::fs::write(&path, line(first)).unwrap();
+        let before = mark(&path);
+        let mut over = line(second).into_bytes();
+        over.extend_from_slice(&line(first).as_bytes()[over.len()..]);
+        std::fs::write(&path, &over).unwrap();
+        assert_eq!(last_error(&path, &before).unwrap().unwrap(), second);
+        assert_eq!(last_error(&path, &mark(&path)).unwrap(), None, "what was there is not new");
         // A log that was cut since.
         std::fs::write(&path, "").unwrap();
-        assert_eq!(last_error(&path, offset).unwrap(), None);
+        assert_eq!(last_error(&path, &offset).unwrap(), None);
     }
 }

@@ -19,6 +19,7 @@ use base::Error;
 use nix::sys::signal::Signal;
 use ttrpc::r#async::Server;
 
+use crate::beside;
 use crate::events::Publisher;
 use crate::flags::Flags;
 use crate::logger::{self, debug, info, warning};
@@ -49,12 +50,11 @@ pub(crate) fn main(flags: &Flags) -> Result<(), Error> {
     if let Err(e) = sys::process::thp_disable(true) {
         debug!("{}", base::chain(&e));
     }
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_io()
-        .enable_time()
-        .build()
-        .map_err(|e| Error::internal("build event loop").with_source(e))?;
-    runtime.block_on(serve(flags))
+    let runtime = beside::event_loop()?;
+    let done = runtime.block_on(serve(flags));
+    // What still hangs in the kernel must not keep us.
+    runtime.shutdown_timeout(ANSWERS);
+    done
 }
 
 async fn serve(flags: &Flags) -> Result<(), Error> {

@@ -1,8 +1,8 @@
 //! Create: rootfs, streams, and a container whose init waits to be started.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use base::{Error, Mount};
 use protos::shim::events::{TaskCreate, TaskIO};
@@ -17,10 +17,10 @@ use crate::io::{self, Owner, Stdio};
 use crate::logger::warning;
 use crate::reaper::Exit;
 use crate::runc::{LONG, Runc};
-use crate::spec::Spec;
 use crate::task::cancel::Cancel;
 use crate::task::container::{Container, Made};
 use crate::task::decide::Phase;
+use crate::task::ground::Ground;
 use crate::task::launch::{Broken, Plan, launch};
 use crate::task::process::Proc;
 use crate::task::{Entry, Tasks};
@@ -30,6 +30,26 @@ const UNMAKE: Duration = Duration::from_secs(10);
 
 /// An init's pid, and its end.
 type Born = (u32, oneshot::Receiver<Exit>);
+
+/// An id that is taken while its container is made, and for as long as something of a create that failed is still
+/// being taken away.
+pub(crate) struct Reserved {
+    tasks: Tasks,
+    id: String,
+    /// Stops the create.
+    pub(crate) cancel: Cancel,
+}
+
+impl Drop for Reserved {
+    fn drop(&mut self) {
+        let mut containers = self.tasks.containers();
+        if matches!(containers.get(&self.id), Some(Entry::Creating(_))) {
+            containers.remove(&self.id);
+            drop(containers);
+            self.tasks.0.lifetime.changed();
+        }
+    }
+}
 
 impl Tasks {
     /// Makes a container and gives its init's pid (0 when it is to be restored).
@@ -44,68 +64,53 @@ impl Tasks {
         limit: Option<Duration>,
     ) -> Result<u32, Error> {
         base::validate_identifier(&request.id).map_err(|e| Error::wrap("invalid container id", e))?;
-        let cancel = Cancel::new();
-        self.reserve(&request.id, &cancel)?;
-        let made = self.make(&request, limit.unwrap_or(LONG).min(LONG), &cancel).await;
-        let mut containers = self.containers();
-        match made {
-            Ok((container, born)) => {
-                let pid = born.as_ref().map_or(0, |b| b.0);
-                containers.insert(request.id.clone(), Entry::Live(container.clone()));
-                drop(containers);
-                self.events().send("/tasks/create", &created_event(&request, pid));
-                self.watch_oom(&container);
-                if let Some((_, exit)) = born {
-                    self.follow(&container, "", exit);
-                }
-                Ok(pid)
-            }
-            Err(e) => {
-                containers.remove(&request.id);
-                drop(containers);
-                self.0.lifetime.changed();
-                Err(e)
-            }
+        let name = self.reserve(&request.id)?;
+        let (container, born, _name) = self.make(&request, limit.unwrap_or(LONG).min(LONG), name).await?;
+        let pid = born.as_ref().map_or(0, |b| b.0);
+        self.containers().insert(request.id.clone(), Entry::Live(container.clone()));
+        self.events().send("/tasks/create", &created_event(&request, pid));
+        self.watch_oom(&container);
+        if let Some((_, exit)) = born {
+            self.follow(&container, "", exit);
         }
+        Ok(pid)
     }
 
-    fn reserve(&self, id: &str, cancel: &Cancel) -> Result<(), Error> {
+    fn reserve(&self, id: &str) -> Result<Reserved, Error> {
         let mut containers = self.containers();
         if containers.contains_key(id) {
             return Err(Error::already_exists(format!("container {id}")));
         }
+        let cancel = Cancel::new();
         containers.insert(id.to_owned(), Entry::Creating(cancel.clone()));
-        Ok(())
+        Ok(Reserved { tasks: self.clone(), id: id.to_owned(), cancel })
     }
 
     async fn make(
         &self,
         request: &CreateTaskRequest,
         limit: Duration,
-        cancel: &Cancel,
-    ) -> Result<(Arc<Container>, Option<Born>), Error> {
+        name: Reserved,
+    ) -> Result<(Arc<Container>, Option<Born>, Reserved), Error> {
         let options = options_of(request)?;
         let dir = PathBuf::from(&request.bundle);
-        // Unreadable is as good as shared: then everything is killed with the init.
-        let own_pid_namespace = Spec::read(&dir).is_ok_and(|s| s.has_own_pid_namespace());
-        bundle::save_options(&dir, &options)?;
-        let rootfs = mount_rootfs(&dir, request)?;
+        let until = Instant::now() + limit;
+        let (ground, name) = Ground::lay(&dir, &options, mounts_of(request), limit, name).await?;
+        let limit = until.saturating_duration_since(Instant::now());
         let made = Made {
             id: request.id.clone(),
             runc: Runc::new(&options, &self.0.namespace, &dir),
             options,
-            own_pid_namespace,
+            own_pid_namespace: ground.own_pid_namespace,
             checkpoint: request.checkpoint.clone(),
             init: Proc::new(stdio_of(request), Phase::Created),
             cgroup: None,
             bundle: dir,
         };
-        match self.launch_init(made, limit, cancel).await {
-            Ok(done) => Ok(done),
+        match self.launch_init(made, limit, &name.cancel).await {
+            Ok((container, born)) => Ok((container, born, name)),
             Err(e) => {
-                if let Some(rootfs) = rootfs {
-                    unmount(&rootfs);
-                }
+                ground.clear(name).await;
                 Err(e)
             }
         }
@@ -162,8 +167,9 @@ impl Tasks {
             Broken::Shim(_) => true,
             Broken::Runtime(failed) => match failed.failure {
                 TimedOut { .. } | Cancelled { .. } => true,
-                // runc and its kin clean up after themselves when they fail on their own.
-                Status { .. } | Spawn { .. } => false,
+                // A container of that name that is not ours is none of our business.
+                Status { .. } => !failed.words().contains("exist"),
+                Spawn { .. } => false,
             },
         };
         if left && let Err(e) = made.runc.delete(self.reaper(), &made.id, true, UNMAKE).await {
@@ -206,36 +212,12 @@ fn options_of(request: &CreateTaskRequest) -> Result<Options, Error> {
     }
 }
 
-fn mount_rootfs(bundle: &Path, request: &CreateTaskRequest) -> Result<Option<PathBuf>, Error> {
-    use std::os::unix::fs::DirBuilderExt;
-    if request.rootfs.is_empty() {
-        return Ok(None);
-    }
-    let rootfs = bundle.join("rootfs");
-    if let Err(e) = std::fs::DirBuilder::new().mode(0o711).create(&rootfs)
-        && e.kind() != std::io::ErrorKind::AlreadyExists
-    {
-        return Err(Error::unknown(format!("mkdir {}: {e}", rootfs.display())));
-    }
-    let mounts: Vec<Mount> = request
-        .rootfs
-        .iter()
-        .map(|m| Mount {
-            fstype: m.type_.clone(),
-            source: m.source.clone(),
-            target: m.target.clone(),
-            options: m.options.clone(),
-        })
-        .collect();
-    if let Err(e) = sys::mount::mount_all(&mounts, &rootfs) {
-        unmount(&rootfs);
-        return Err(Error::unknown(format!("failed to mount rootfs component: {}", base::chain(&e))));
-    }
-    Ok(Some(rootfs))
-}
-
-fn unmount(rootfs: &Path) {
-    if let Err(e) = sys::mount::unmount_recursive(rootfs, sys::mount::UnmountFlags::empty()) {
-        warning!("failed to cleanup rootfs mount: {}", base::chain(&e));
-    }
+fn mounts_of(request: &CreateTaskRequest) -> Vec<Mount> {
+    let mount = |m: &protos::shim::types::Mount| Mount {
+        fstype: m.type_.clone(),
+        source: m.source.clone(),
+        target: m.target.clone(),
+        options: m.options.clone(),
+    };
+    request.rootfs.iter().map(mount).collect()
 }

@@ -12,10 +12,11 @@ use crate::rpc::convert::timestamp;
 use crate::runc::SHORT;
 use crate::task::container::Container;
 use crate::task::decide::{Ask, Phase};
+use crate::task::ground::unmount_rootfs;
 use crate::task::{Tasks, record};
 
-/// Time for the init of a container that was never started to end once the runtime has killed it.
-const INIT_END: Duration = Duration::from_secs(5);
+/// Time for the init of a container that was never started to end once the runtime has killed it, and to be recorded.
+const INIT_END: Duration = Duration::from_secs(20);
 
 /// What is left of a process: its pid, and how it ended if it ever ran.
 pub(crate) struct Deleted {
@@ -75,9 +76,7 @@ impl Tasks {
             }
             self.close_streams(container).await;
         }
-        let rootfs = container.bundle.join("rootfs");
-        sys::mount::unmount_recursive(&rootfs, sys::mount::UnmountFlags::empty())
-            .map_err(|e| Error::unknown(format!("failed rootfs umount: {}", base::chain(&e))))?;
+        unmount_rootfs(&container.bundle).await?;
         let deleted = {
             let mut state = container.state();
             state.deleted = true;

@@ -7,9 +7,11 @@
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
+use base::Error;
 use protos::shim::events::{TaskExit, TaskOOM};
 use tokio::sync::oneshot;
 
+use crate::beside::RECORDS;
 use crate::logger::{error, warning};
 use crate::reaper::Exit;
 use crate::rpc::convert::timestamp;
@@ -22,6 +24,9 @@ use crate::task::record::Record;
 /// Time for the other processes of a container to end after its init, before they are killed once more,
 /// and again before its end is told without waiting for theirs.
 const OTHERS: Duration = Duration::from_secs(10);
+
+/// Time for the disk to take an exit record; less than what an init waits for the others.
+const RECORD: Duration = Duration::from_secs(15);
 
 /// Version 1 says that memory is short before it kills; so often, and so far apart, we look whether it did.
 const LOOKS: u32 = 10;
@@ -52,7 +57,7 @@ impl Tasks {
         if exec_id.is_empty() {
             self.end_others(container).await;
         }
-        self.tell(container, exec_id, exit);
+        self.tell(container, exec_id, exit).await;
     }
 
     /// Makes sure that no process of a container outlives its init, and that their ends were told.
@@ -97,9 +102,9 @@ impl Tasks {
     }
 
     /// Records the exit, then publishes it, then answers those who wait.
-    fn tell(&self, container: &Arc<Container>, exec_id: &str, exit: Exit) {
+    async fn tell(&self, container: &Arc<Container>, exec_id: &str, exit: Exit) {
         let oom = self.check_oom(container);
-        if let Err(e) = Record::new(&exit, oom).write(&container.bundle, exec_id) {
+        if let Err(e) = record(Record::new(&exit, oom), container, exec_id).await {
             error!("exit of {} {exec_id} is not recorded: {}", container.id, base::chain(&e));
         }
         let mut event = TaskExit::new();
@@ -166,4 +171,11 @@ impl Tasks {
     pub(crate) fn never_ran() -> Exit {
         Exit { pid: 0, code: 255, signal: None, at: SystemTime::now() }
     }
+}
+
+/// Writes an exit down. A disk that hangs keeps nobody waiting for ever: then it is told without.
+async fn record(record: Record, container: &Container, exec_id: &str) -> Result<(), Error> {
+    let (bundle, exec_id) = (container.bundle.clone(), exec_id.to_owned());
+    let work = move || record.write(&bundle, &exec_id);
+    RECORDS.run("writing it down", RECORD, None, work, drop).await?
 }

@@ -11,6 +11,7 @@ pub(crate) mod delete;
 pub(crate) mod exec;
 pub(crate) mod exit;
 pub(crate) mod freeze;
+pub(crate) mod ground;
 pub(crate) mod kill;
 pub(crate) mod launch;
 pub(crate) mod pids;

@@ -16,6 +16,8 @@ pub(crate) struct Proc {
     pub(crate) pid: u32,
     /// It exists and was not collected: its pid is its own.
     pub(crate) alive: bool,
+    /// It was collected, and its end is being written down: not told yet.
+    pub(crate) ending: bool,
     /// A call that changes it is on its way; others wait for that.
     pub(crate) busy: bool,
     /// That call starts it.
@@ -38,6 +40,7 @@ impl Proc {
             phase,
             pid: 0,
             alive: false,
+            ending: false,
             busy: false,
             starting: false,
             streams: None,
@@ -56,6 +59,7 @@ impl Proc {
     /// It was collected: from here on its pid may be somebody else's.
     pub(crate) fn collected(&mut self) {
         self.alive = false;
+        self.ending = true;
         if let Some(streams) = &mut self.streams {
             streams.exited();
         }
@@ -64,6 +68,7 @@ impl Proc {
     /// Its end is official: recorded, and told to whoever waits.
     pub(crate) fn stopped(&mut self, exit: Exit) {
         self.phase = Phase::Stopped;
+        self.ending = false;
         self.ended.send_replace(Some(exit));
     }
 
@@ -83,8 +88,8 @@ impl Proc {
         self.ended.subscribe()
     }
 
-    /// Something of it still runs, or is about to.
+    /// It runs, is about to, or its end is not told yet.
     pub(crate) fn is_active(&self) -> bool {
-        self.alive || self.starting
+        self.alive || self.starting || self.ending
     }
 }

@@ -3,10 +3,12 @@
 //! `exits/init.json` and `exits/exec.<id>.json` in the bundle. When the shim dies after a process
 //! did, `delete` (and the daemon) find the true code here.
 
+use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
 use base::Error;
+use rustix::io::Errno;
 use serde::{Deserialize, Serialize};
 
 use crate::reaper::Exit;
@@ -55,14 +57,50 @@ impl Record {
     pub(crate) fn write(&self, bundle: &Path, exec_id: &str) -> Result<(), Error> {
         let path = path(bundle, exec_id);
         let failed = |e: String| Error::internal(format!("write exit record {}: {e}", path.display()));
-        let dir = bundle.join("exits");
-        if let Err(e) = std::fs::create_dir(&dir)
-            && e.kind() != std::io::ErrorKind::AlreadyExists
-        {
-            return Err(failed(e.to_string()));
-        }
+        make_dir(bundle)?;
         let text = serde_json::to_vec(self).map_err(|e| failed(e.to_string()))?;
-        sys::fs::write_atomic(&path, &text, 0o600).map_err(|e| failed(base::chain(&e)))
+        match sys::fs::write_atomic(&path, &text, 0o600) {
+            Ok(()) => Ok(()),
+            Err(e) if exec_id.is_empty() && (e.is_errno(Errno::NOSPC) || e.is_errno(Errno::DQUOT)) => {
+                write_into_reserve(bundle, &path, &text).map_err(|e| failed(e.to_string()))
+            }
+            Err(e) => Err(failed(base::chain(&e))),
+        }
+    }
+}
+
+/// Room that is taken when a container is made, so that its init's end can be recorded on a disk that has become full.
+const RESERVE: &str = "exits/.reserve";
+/// More than a record needs.
+const ROOM: usize = 1024;
+
+/// Takes that room.
+///
+/// # Errors
+/// There is none: a container whose end could not be recorded is not made.
+pub(crate) fn reserve(bundle: &Path) -> Result<(), Error> {
+    make_dir(bundle)?;
+    // Blanks: what stays of them behind a record is JSON too.
+    crate::bundle::write_private(&bundle.join(RESERVE), &[b' '; ROOM])
+}
+
+/// In place, where the blocks are; then under its name.
+fn write_into_reserve(bundle: &Path, path: &Path, text: &[u8]) -> std::io::Result<()> {
+    let reserve = bundle.join(RESERVE);
+    let mut file = std::fs::OpenOptions::new().write(true).open(&reserve)?;
+    file.write_all(text)?;
+    file.sync_all()?;
+    std::fs::rename(&reserve, path)?;
+    std::fs::File::open(bundle.join("exits"))?.sync_all()
+}
+
+fn make_dir(bundle: &Path) -> Result<(), Error> {
+    let dir = bundle.join("exits");
+    match std::fs::create_dir(&dir) {
+        Err(e) if e.kind() != std::io::ErrorKind::AlreadyExists => {
+            Err(Error::unknown(format!("mkdir {}: {e}", dir.display())))
+        }
+        _ => Ok(()),
     }
 }
 
@@ -105,6 +143,14 @@ mod tests {
         assert_eq!(read(bundle.path(), "init").unwrap().code, 3, "an exec called init is another file");
         remove(bundle.path(), "init");
         assert_eq!(read(bundle.path(), "init"), None);
+        // Room that was taken before: the same record, with blanks behind it.
+        let kept = read(bundle.path(), "").unwrap();
+        reserve(bundle.path()).unwrap();
+        let text = serde_json::to_vec(&kept).unwrap();
+        std::fs::remove_file(path(bundle.path(), "")).unwrap();
+        write_into_reserve(bundle.path(), &path(bundle.path(), ""), &text).unwrap();
+        assert_eq!(read(bundle.path(), "").unwrap(), kept);
+        assert!(!bundle.path().join(RESERVE).exists());
         std::fs::write(bundle.path().join("exits/init.json"), "{").unwrap();
         assert_eq!(read(bundle.path(), ""), None, "a torn record is none");
     }
