@@ -13,6 +13,7 @@ pub mod program;
 pub mod registry;
 pub mod rpc;
 pub mod scratch;
+pub mod shim;
 
 pub use daemon::{Daemon, Kind};
 pub use image::Image;

@@ -203,9 +203,7 @@ async fn events_wait_for_a_daemon_that_is_away() {
     let mut place = Place::new().await;
     let bundle = place.bundle("away", &["sleep", "1000"]);
     let (address, _) = place.run_start(&bundle, b"", &[]);
-    let task = Task(protos::shim::task_v3::TaskClient::new(
-        ttrpc::asynchronous::Client::connect(std::str::from_utf8(&address).unwrap()).await.unwrap(),
-    ));
+    let task = Task::dial(std::str::from_utf8(&address).unwrap(), Version::V3).await.unwrap();
     task.create(&bundle.create_request()).await.unwrap();
     task.start("away", "").await.unwrap();
     eventually("start is told", || (place.seen.topics().len() == 2).then_some(())).await;
@@ -219,9 +217,7 @@ async fn events_wait_for_a_daemon_that_is_away() {
     }
     place.daemon_comes().await;
     // What a daemon does first when it is back; the shim then tries at once.
-    let back = Task(protos::shim::task_v3::TaskClient::new(
-        ttrpc::asynchronous::Client::connect(std::str::from_utf8(&address).unwrap()).await.unwrap(),
-    ));
+    let back = Task::dial(std::str::from_utf8(&address).unwrap(), Version::V3).await.unwrap();
     back.connect("away").await.unwrap();
     eventually("all is told", || (place.seen.topics().len() >= 62).then_some(())).await;
     task.kill("away", "", 9).await.unwrap();
