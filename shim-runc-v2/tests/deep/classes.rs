@@ -51,11 +51,7 @@ async fn a_burst_of_exits_loses_none() {
     run("mkfifo", &[&text(&gate)]);
     let (address, _) = place.run_start(&bundle, b"", &[]);
     let address = String::from_utf8(address).unwrap();
-    let connect = async || {
-        Task(protos::shim::task_v3::TaskClient::new(
-            ttrpc::asynchronous::Client::connect(&address).await.unwrap(),
-        ))
-    };
+    let connect = async || Task::dial(&address, Version::V3).await.unwrap();
     let task = connect().await;
     begin(&task, &bundle).await;
     for n in 0..MANY {
