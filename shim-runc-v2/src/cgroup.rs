@@ -12,6 +12,7 @@ use sys::cgroup::{Cgroup as Kernel, OomWatch, Stats};
 
 use crate::io::watch::{self, Watched};
 use crate::logger::warning;
+use crate::systemd::cgroup_path;
 
 /// The key that the one directory of a version 2 group has in [`Dirs`].
 const UNIFIED: &str = "";
@@ -123,12 +124,43 @@ pub(crate) fn join(group: &str, pid: u32) -> Result<(), Error> {
         .map_err(|e| Error::unknown(format!("failed to join cgroup {group}")).with_source(e))
 }
 
+/// The group that a spec names, in either form, if it exists; empty names none.
+pub(crate) fn existing(named: &str) -> Option<Kernel> {
+    if named.is_empty() {
+        return None;
+    }
+    let group = Kernel::at(&cgroup_path(named).ok()?).ok()?;
+    group.exists().then_some(group)
+}
+
+/// Puts a process into the group that a spec names, which is made if need be; empty: it stays where it is.
+///
+/// # Errors
+/// The name is wrong, or the kernel refuses.
+pub(crate) fn place(named: &str, pid: u32) -> Result<(), Error> {
+    if named.is_empty() {
+        return Ok(());
+    }
+    Kernel::at(&cgroup_path(named)?)
+        .and_then(|group| group.create().and_then(|()| group.add_process(pid)))
+        .map_err(|e| Error::unknown(format!("enter cgroup {named}")).with_source(e))
+}
+
+/// Removes the group that a spec names, with a warning when that fails. (Its processes are dead, or it is not empty.)
+pub(crate) fn remove_named(named: &str) {
+    if let Some(group) = existing(named)
+        && let Err(e) = group.remove()
+    {
+        warning!("remove cgroup {named}: {}", base::chain(&e));
+    }
+}
+
 /// The directories of the group that a spec names, those of them that exist.
 pub(crate) fn named(group: &str) -> Dirs {
-    let dirs = match Kernel::at(group) {
-        Ok(Kernel::V1(dirs)) => dirs,
-        Ok(Kernel::V2(dir)) => Dirs::from([(UNIFIED.to_owned(), dir)]),
-        Err(_) => return Dirs::new(),
+    let dirs = match existing(group) {
+        Some(Kernel::V1(dirs)) => dirs,
+        Some(Kernel::V2(dir)) => Dirs::from([(UNIFIED.to_owned(), dir)]),
+        None => return Dirs::new(),
     };
     dirs.into_iter().filter(|(_, dir)| dir.is_dir()).collect()
 }

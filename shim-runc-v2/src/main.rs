@@ -4,7 +4,7 @@
 //! verb, as the process that stays (`serve`). That one has a single thread (and others only while the kernel
 //! may hold them up, `beside`), answers the Task service over
 //! ttrpc (`rpc`), drives the OCI runtime as a program (`runc`), moves stdio (`io`), collects every child
-//! in one place (`reaper`), writes each exit down before it tells anyone (`task::exit`), and tells the
+//! in one place (`reaper`), may be a pod itself (`sandbox`, `pause`), writes each exit down before it tells anyone (`task::exit`), and tells the
 //! daemon in order, however long that is away (`events`).
 //!
 //! It must never: wait for a peer that may not come, hold a lock across a wait, or trust a pid that it
@@ -20,12 +20,15 @@ mod events;
 mod flags;
 mod io;
 mod logger;
+mod pause;
 mod reaper;
 mod rpc;
 mod runc;
+mod sandbox;
 mod serve;
 mod socket;
 mod spec;
+mod systemd;
 mod task;
 mod verb;
 
@@ -69,6 +72,8 @@ fn run(flags: &Flags) -> Result<(), Error> {
     }
     match flags.verb.as_str() {
         "start" => verb::start::main(flags),
+        pause::SETUP => pause::setup::main(flags),
+        pause::PAUSE => pause::hold::main(),
         "delete" => verb::delete::main(flags),
         _ => serve::main(flags),
     }

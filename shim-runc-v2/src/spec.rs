@@ -11,6 +11,8 @@ use serde::Deserialize;
 /// A spec larger than this is refused (the daemon's message limit is 16 MiB).
 const MAX_SPEC: u64 = 32 << 20;
 
+const FILE: &str = "config.json";
+
 /// Annotations that name the group a container belongs to, in order.
 const GROUPS: [&str; 2] = ["io.containerd.runc.v2.group", "io.kubernetes.cri.sandbox-id"];
 
@@ -39,22 +41,37 @@ struct LinuxNamespace {
     path: String,
 }
 
+/// Reads what the caller wants to know of a bundle's `config.json`; `None`: there is no such file, as in a sandbox of which
+/// nothing is specified.
+///
+/// # Errors
+/// It cannot be read, is too large, or is not a spec.
+pub(crate) fn read_config<T: serde::de::DeserializeOwned>(bundle: &Path) -> Result<Option<T>, Error> {
+    let path = bundle.join(FILE);
+    let mut text = Vec::new();
+    match std::fs::File::open(&path).and_then(|f| f.take(MAX_SPEC + 1).read_to_end(&mut text)) {
+        Ok(_) => {}
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+        Err(e) => return Err(Error::invalid(format!("open {}", path.display())).with_source(e)),
+    }
+    if text.len() as u64 > MAX_SPEC {
+        return Err(Error::invalid(format!("{} is larger than {MAX_SPEC} bytes", path.display())));
+    }
+    serde_json::from_slice(&text)
+        .map(Some)
+        .map_err(|e| Error::invalid(format!("parse {}", path.display())).with_source(e))
+}
+
 impl Spec {
     /// Reads `config.json` of a bundle.
     ///
     /// # Errors
     /// The file is missing, too large, or not a spec; Go's words for a missing one.
     pub(crate) fn read(bundle: &Path) -> Result<Spec, Error> {
-        let path = bundle.join("config.json");
-        let mut text = Vec::new();
-        std::fs::File::open(&path)
-            .and_then(|f| f.take(MAX_SPEC + 1).read_to_end(&mut text))
-            .map_err(|e| Error::invalid(format!("open {}", path.display())).with_source(e))?;
-        if text.len() as u64 > MAX_SPEC {
-            return Err(Error::invalid(format!("{} is larger than {MAX_SPEC} bytes", path.display())));
-        }
-        serde_json::from_slice(&text)
-            .map_err(|e| Error::invalid(format!("parse {}", path.display())).with_source(e))
+        read_config(bundle)?.ok_or_else(|| {
+            let missing = std::io::Error::from(rustix::io::Errno::NOENT);
+            Error::invalid(format!("open {}", bundle.join(FILE).display())).with_source(missing)
+        })
     }
 
     /// The group that shares one shim; `id` when no annotation names one.
@@ -63,12 +80,15 @@ impl Spec {
         GROUPS.iter().find_map(|key| annotations?.get(*key)).map_or(id, String::as_str)
     }
 
-    /// The cgroup that the runtime was told to make, when its name shows that it is this container's alone. (The form
-    /// `slice:prefix:name` is systemd's to remove.)
+    /// The cgroup that the runtime was told to make, a path or `slice:prefix:name`, when its name shows that it is this
+    /// container's alone.
     pub(crate) fn own_cgroup(&self, id: &str) -> Option<&str> {
-        let path = self.linux.as_ref()?.cgroups_path.as_deref()?;
-        let name = path.rsplit_once('/')?.1;
-        (path.starts_with('/') && !id.is_empty() && name.ends_with(id)).then_some(path)
+        let named = self.linux.as_ref()?.cgroups_path.as_deref()?;
+        let name = match named.strip_prefix('/') {
+            Some(path) => path.rsplit_once('/')?.1,
+            None => named.splitn(3, ':').nth(2)?,
+        };
+        (!id.is_empty() && name.ends_with(id)).then_some(named)
     }
 
     /// Whether the container has a PID namespace of its own, so that the kernel kills the rest of it with its init.
@@ -103,7 +123,10 @@ mod tests {
             ("/ns/c1", true),
             ("/pod/cri-c1", true),
             ("/ns/other", false),
-            ("system.slice:x:c1", false),
+            ("/c1", false),
+            ("system.slice:x:c1", true),
+            ("system.slice:c1:x", false),
+            ("a:c1", false),
             ("c1", false),
         ] {
             let spec = of(&format!(r#"{{"linux":{{"cgroupsPath":"{path}"}}}}"#));

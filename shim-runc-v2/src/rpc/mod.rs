@@ -1,10 +1,12 @@
-//! The Task service, versions 2 and 3: their messages are the same, so one set of handlers serves both.
+//! The Task service, versions 2 and 3: their messages are the same, so one set of handlers serves both. The Sandbox
+//! service is in `sandbox.rs`.
 //!
 //! ttrpc drops a handler when its client goes or its deadline passes. Whatever changes the world therefore
 //! runs in a task of its own, which ends when the change is complete, whoever still listens.
 
 pub(crate) mod convert;
 mod metrics;
+pub(crate) mod sandbox;
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -78,16 +80,20 @@ impl MethodHandler for Method {
                 Err(e) => Err(Error::internal(format!("{name} broke off: {e}"))),
             },
         };
-        let mut response = Response::new();
-        match answer {
-            Ok(payload) => {
-                response.set_status(ttrpc::get_status(ttrpc::Code::OK, ""));
-                response.payload = payload;
-            }
-            Err(e) => response.set_status(status(&e)),
-        }
-        Ok(response)
+        Ok(response(answer))
     }
+}
+
+fn response(answer: Result<Vec<u8>, Error>) -> Response {
+    let mut response = Response::new();
+    match answer {
+        Ok(payload) => {
+            response.set_status(ttrpc::get_status(ttrpc::Code::OK, ""));
+            response.payload = payload;
+        }
+        Err(e) => response.set_status(status(&e)),
+    }
+    response
 }
 
 /// The one place where an error becomes a status.

@@ -16,6 +16,7 @@ pub(crate) struct Lifetime(Arc<Shared>);
 #[derive(Default)]
 struct Shared {
     connections: AtomicUsize,
+    holds: AtomicUsize,
     leaving: AtomicBool,
     changed: Notify,
 }
@@ -49,6 +50,18 @@ impl Lifetime {
         self.0.connections.load(Ordering::Relaxed)
     }
 
+    /// Keeps the shim, as a container would, for as long as the answer lives.
+    pub(crate) fn hold(&self) -> Held {
+        self.0.holds.fetch_add(1, Ordering::Relaxed);
+        self.changed();
+        Held(self.clone())
+    }
+
+    /// Whether something other than a container keeps the shim.
+    pub(crate) fn is_held(&self) -> bool {
+        self.0.holds.load(Ordering::Relaxed) > 0
+    }
+
     /// Ends when `done` holds, which is looked at after each change.
     pub(crate) async fn until(&self, done: impl Fn() -> bool) {
         loop {
@@ -71,7 +84,7 @@ impl Lifetime {
             if self.was_asked() {
                 return;
             }
-            if containers() > 0 || self.connections() > 0 {
+            if containers() > 0 || self.is_held() || self.connections() > 0 {
                 changed.await;
             } else if tokio::time::timeout(GRACE, changed).await.is_err() {
                 return;
@@ -86,6 +99,16 @@ pub(crate) struct Connected(Lifetime);
 impl Drop for Connected {
     fn drop(&mut self) {
         self.0.0.connections.fetch_sub(1, Ordering::Relaxed);
+        self.0.changed();
+    }
+}
+
+/// A reason to stay.
+pub(crate) struct Held(Lifetime);
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        self.0.0.holds.fetch_sub(1, Ordering::Relaxed);
         self.0.changed();
     }
 }
@@ -114,6 +137,18 @@ mod tests {
         tokio::time::sleep(GRACE - Duration::from_millis(1)).await;
         assert!(!over.is_finished(), "the grace begins anew");
         tokio::time::timeout(GRACE, over).await.unwrap().unwrap();
+    }
+
+    #[tokio::test(flavor = "current_thread", start_paused = true)]
+    async fn a_sandbox_keeps_it() {
+        let lifetime = Lifetime::default();
+        let held = lifetime.hold();
+        let l = lifetime.clone();
+        let over = tokio::spawn(async move { l.over(|| 0).await });
+        tokio::time::sleep(GRACE * 3).await;
+        assert!(!over.is_finished() && lifetime.is_held());
+        drop(held);
+        tokio::time::timeout(GRACE * 2, over).await.unwrap().unwrap();
     }
 
     #[tokio::test(flavor = "current_thread", start_paused = true)]

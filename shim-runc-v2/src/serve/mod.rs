@@ -25,6 +25,7 @@ use crate::flags::Flags;
 use crate::logger::{self, debug, info, warning};
 use crate::reaper::Reaper;
 use crate::rpc;
+use crate::sandbox::Sandbox;
 use crate::task::Tasks;
 use lifetime::Lifetime;
 use signals::Signals;
@@ -65,10 +66,11 @@ async fn serve(flags: &Flags) -> Result<(), Error> {
     let address = std::env::var("TTRPC_ADDRESS").unwrap_or_else(|_| format!("{}.ttrpc", flags.address));
     let events = Publisher::new(&address, &flags.namespace);
     let tasks = Tasks::new(flags.namespace.clone(), reaper.clone(), events.clone(), lifetime.clone());
+    let sandbox = Sandbox::new(&flags.id, &flags.namespace, reaper.clone(), lifetime.clone(), tasks.clone());
 
-    let (leave, dumped) = (lifetime.clone(), tasks.clone());
+    let (leave, dumped, pod) = (lifetime.clone(), tasks.clone(), sandbox.clone());
     tokio::spawn(Signals::take()?.run(reaper, move |signal| match signal {
-        Signal::SIGUSR1 => info!("state: {}", dumped.dump()),
+        Signal::SIGUSR1 => info!("state: {}{}", pod.dump(), dumped.dump()),
         other => {
             info!("leaving: {other}");
             leave.asked_to_leave();
@@ -76,7 +78,10 @@ async fn serve(flags: &Flags) -> Result<(), Error> {
     }));
     tokio::spawn(events.clone().run());
     let (clients, incoming) = accept::channel();
-    let mut server = Server::new().add_listener(incoming).register_service(rpc::services(&tasks));
+    let mut server = Server::new()
+        .add_listener(incoming)
+        .register_service(rpc::services(&tasks))
+        .register_service(rpc::sandbox::service(&sandbox));
     server.start().await.map_err(|e| Error::internal("start server").with_source(e))?;
     tokio::spawn(accept::accept(async_listener(listener)?, clients, lifetime.clone(), events.clone()));
     debug!("serving {} in {}", flags.id, flags.namespace);

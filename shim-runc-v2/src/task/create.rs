@@ -95,7 +95,7 @@ impl Tasks {
         let options = options_of(request)?;
         let dir = PathBuf::from(&request.bundle);
         let until = Instant::now() + limit;
-        let (ground, name) = Ground::lay(&dir, &options, mounts_of(request), limit, name).await?;
+        let (ground, name) = Ground::lay(&dir, &options, mounts_of(&request.rootfs), limit, name).await?;
         let limit = until.saturating_duration_since(Instant::now());
         let made = Made {
             id: request.id.clone(),
@@ -212,12 +212,13 @@ fn options_of(request: &CreateTaskRequest) -> Result<Options, Error> {
     }
 }
 
-fn mounts_of(request: &CreateTaskRequest) -> Vec<Mount> {
+/// Mounts as they came in a request.
+pub(crate) fn mounts_of(mounts: &[protos::shim::types::Mount]) -> Vec<Mount> {
     let mount = |m: &protos::shim::types::Mount| Mount {
         fstype: m.type_.clone(),
         source: m.source.clone(),
         target: m.target.clone(),
         options: m.options.clone(),
     };
-    request.rootfs.iter().map(mount).collect()
+    mounts.iter().map(mount).collect()
 }

@@ -4,6 +4,7 @@
 //! that TaskStart comes before TaskExit, and for an init it waits until the rest of the container is gone,
 //! so that its TaskExit is the last one.
 
+use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
@@ -104,7 +105,7 @@ impl Tasks {
     /// Records the exit, then publishes it, then answers those who wait.
     async fn tell(&self, container: &Arc<Container>, exec_id: &str, exit: Exit) {
         let oom = self.check_oom(container);
-        if let Err(e) = record(Record::new(&exit, oom), container, exec_id).await {
+        if let Err(e) = record(Record::new(&exit, oom), &container.bundle, exec_id).await {
             error!("exit of {} {exec_id} is not recorded: {}", container.id, base::chain(&e));
         }
         let mut event = TaskExit::new();
@@ -174,8 +175,8 @@ impl Tasks {
 }
 
 /// Writes an exit down. A disk that hangs keeps nobody waiting for ever: then it is told without.
-async fn record(record: Record, container: &Container, exec_id: &str) -> Result<(), Error> {
-    let (bundle, exec_id) = (container.bundle.clone(), exec_id.to_owned());
+pub(crate) async fn record(record: Record, bundle: &Path, exec_id: &str) -> Result<(), Error> {
+    let (bundle, exec_id) = (bundle.to_owned(), exec_id.to_owned());
     let work = move || record.write(&bundle, &exec_id);
     RECORDS.run("writing it down", RECORD, None, work, drop).await?
 }

@@ -81,7 +81,11 @@ fn lay(dir: &Path, options: &Options, mounts: &[Mount]) -> Result<Ground, Error>
     Ok(Ground { own_pid_namespace, mounted: mount(dir, mounts)? })
 }
 
-fn mount(bundle: &Path, mounts: &[Mount]) -> Result<Option<PathBuf>, Error> {
+/// Mounts the rootfs of a bundle and tells where; `None` when there is nothing to mount. Blocking.
+///
+/// # Errors
+/// A mount that fails; nothing stays mounted then.
+pub(crate) fn mount(bundle: &Path, mounts: &[Mount]) -> Result<Option<PathBuf>, Error> {
     if mounts.is_empty() {
         return Ok(None);
     }
@@ -98,7 +102,8 @@ fn mount(bundle: &Path, mounts: &[Mount]) -> Result<Option<PathBuf>, Error> {
     Ok(Some(rootfs))
 }
 
-fn unmount(rootfs: &Path) {
+/// Unmounts it, with a warning when that fails. Blocking.
+pub(crate) fn unmount(rootfs: &Path) {
     if let Err(e) = sys::mount::unmount_recursive(rootfs, sys::mount::UnmountFlags::empty()) {
         warning!("failed to cleanup rootfs mount: {}", base::chain(&e));
     }

@@ -8,6 +8,7 @@ pub(crate) mod container;
 pub(crate) mod create;
 pub(crate) mod decide;
 pub(crate) mod delete;
+pub(crate) mod end_all;
 pub(crate) mod exec;
 pub(crate) mod exit;
 pub(crate) mod freeze;
@@ -88,19 +89,24 @@ impl Tasks {
         self.containers().len()
     }
 
-    /// The Shutdown call: nothing while there are containers; what is only being made is stopped.
+    /// The ids of those that are there.
+    pub(crate) fn ids(&self) -> Vec<String> {
+        let live = |(id, entry): (&String, &Entry)| matches!(entry, Entry::Live(_)).then(|| id.clone());
+        self.containers().iter().filter_map(live).collect()
+    }
+
+    /// The Shutdown call: nothing while there are containers or a sandbox; else what is only being made is stopped.
     pub(crate) fn shutdown(&self) {
         let containers = self.containers();
-        let mut live = false;
+        if self.0.lifetime.is_held() || containers.values().any(|e| matches!(e, Entry::Live(_))) {
+            return;
+        }
         for entry in containers.values() {
-            match entry {
-                Entry::Creating(cancel) => cancel.cancel(),
-                Entry::Live(_) => live = true,
+            if let Entry::Creating(cancel) = entry {
+                cancel.cancel();
             }
         }
-        if !live {
-            self.0.lifetime.asked_to_leave();
-        }
+        self.0.lifetime.asked_to_leave();
     }
 
     /// Ends when no container is being made any more.

@@ -17,6 +17,7 @@ use crate::logger::{self, warning};
 use crate::reaper::Reaper;
 use crate::rpc::convert::timestamp;
 use crate::runc::Runc;
+use crate::sandbox;
 use crate::serve::signals::Signals;
 use crate::socket;
 use crate::spec::Spec;
@@ -38,7 +39,10 @@ pub(crate) fn main(flags: &Flags) -> Result<(), Error> {
     let trace = bundle::read_trace(&bundle);
     // Before anything is killed: what is recorded is how it ended by itself.
     let recorded = record::read(&bundle, "");
-    run_delete(flags, &bundle)?;
+    // The runtime knows nothing of a sandbox: that was this shim's own.
+    if !bundle.join(sandbox::FILE).exists() {
+        run_delete(flags, &bundle)?;
+    }
     kill_leftovers(trace.as_ref(), &bundle, &flags.id);
     let rootfs = bundle.join("rootfs");
     if let Err(e) = sys::mount::unmount_recursive(&rootfs, sys::mount::UnmountFlags::empty()) {

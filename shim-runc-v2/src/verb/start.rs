@@ -16,7 +16,7 @@ use crate::bootstrap::{self, Dialect, MAX_STDIN, Params};
 use crate::cgroup;
 use crate::flags::Flags;
 use crate::socket::{self, Bound};
-use crate::spec::Spec;
+use crate::spec::{self, Spec};
 
 /// Runs the verb in the bundle, which is the working directory.
 ///
@@ -31,7 +31,8 @@ pub(crate) fn main(flags: &Flags) -> Result<(), Error> {
         .read_to_end(&mut stdin)
         .map_err(|e| Error::unknown("failed to read stdin").with_source(e))?;
     let params = bootstrap::read(&stdin, flags, std::env::var("MAX_SHIM_VERSION").ok().as_deref())?;
-    let spec = Spec::read(Path::new("."))?;
+    // Of a sandbox nothing need be specified.
+    let spec: Spec = spec::read_config(Path::new("."))?.unwrap_or_default();
     let path =
         socket::path(&params.socket_dir, &params.grpc_address, &flags.namespace, spec.group(&flags.id));
     let address = format!("unix://{}", path.display());
