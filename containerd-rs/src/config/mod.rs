@@ -86,6 +86,7 @@ pub(crate) struct Config {
     pub(crate) cgroup: Cgroup,
     pub(crate) timeouts: BTreeMap<String, String>,
     pub(crate) proxy_plugins: BTreeMap<String, ProxyPlugin>,
+    pub(crate) stream_processors: BTreeMap<String, StreamProcessor>,
 }
 
 #[derive(Debug, Clone, Deserialize)]
@@ -112,6 +113,21 @@ pub(crate) struct ProxyPlugin {
     pub(crate) exports: BTreeMap<String, String>,
     #[serde(default)]
     pub(crate) capabilities: Vec<String>,
+}
+
+/// `[stream_processors.NAME]`: a program that makes layers out of other media types.
+#[derive(Debug, Clone, Deserialize)]
+pub(crate) struct StreamProcessor {
+    #[serde(default)]
+    pub(crate) accepts: Vec<String>,
+    #[serde(default)]
+    pub(crate) returns: String,
+    #[serde(default)]
+    pub(crate) path: String,
+    #[serde(default)]
+    pub(crate) args: Vec<String>,
+    #[serde(default)]
+    pub(crate) env: Vec<String>,
 }
 
 impl Config {

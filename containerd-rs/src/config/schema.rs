@@ -73,7 +73,6 @@ const INERT: &[&[&str]] = &[
     &["debug", "log_trace_id"],
     &["grpc", "tcp_address"],
     &["metrics", "grpc_histogram"],
-    &["stream_processors"],
     &["plugins", GRPC_TCP],
     &["plugins", GRPC_PROMETHEUS, "grpc_histogram"],
     &["plugins", TRANSFER, "check_platform_supported"],

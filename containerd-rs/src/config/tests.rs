@@ -140,7 +140,13 @@ fn the_defaults_print_and_read_back_unchanged() {
     let text = print::to_text(&schema::defaults());
     assert!(text.starts_with("version = 4\nroot = '/var/lib/containerd'\n"), "{text}");
     assert!(
-        text.contains("[plugins]\n  [plugins.'io.containerd.gc.v1.scheduler']\n    pause_threshold = 0.02\n"),
+        text.contains(
+            "[plugins]\n  [plugins.'io.containerd.differ.v1.walking']\n    max_layer_size = 1099511627776\n"
+        ),
+        "{text}"
+    );
+    assert!(
+        text.contains("\n  [plugins.'io.containerd.gc.v1.scheduler']\n    pause_threshold = 0.02\n"),
         "{text}"
     );
     let dir = tempfile::tempdir().unwrap();

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use anyhow::Context as _;
 use serde::Deserialize;
 use snapshot::Snapshotter;
+use snapshot::walking::StreamProcessor;
 
 use super::registrations::{CONTENT, METADATA, SNAPSHOTTER};
 use super::{Context, made};
@@ -191,13 +192,36 @@ pub(super) fn gc(context: &mut Context) -> Result<Loaded, NotLoaded> {
     Ok(Loaded { exports: exports.map(|(k, v)| (k.to_owned(), v)).into(), ..Loaded::default() })
 }
 
+/// Bytes of memory that a worker needs at least: its threads and a decoder's window.
+const LEAST_MEMORY: u64 = 256 << 20;
+
+#[derive(Deserialize)]
+struct WalkingSettings {
+    max_layer_size: u64,
+    keep_free: u64,
+    worker_memory: u64,
+}
+
 pub(super) fn walking(context: &mut Context) -> Result<Loaded, NotLoaded> {
     let content: Arc<dyn store::ContentStore> = match &context.remote_content {
         Some(remote) => Arc::clone(remote),
         None => Arc::new(made(&context.content, "content")?),
     };
-    let options = snapshot::worker::WorkerOptions::new(&context.program, &context.tmp_mounts);
-    context.differs.insert("walking".to_owned(), Arc::new(snapshot::walking::Walking::new(content, options)));
+    let settings: WalkingSettings = context.config.plugin("io.containerd.differ.v1.walking")?;
+    let mut options = snapshot::worker::WorkerOptions::new(&context.program, &context.tmp_mounts);
+    options.limits.bytes = Some(settings.max_layer_size).filter(|bytes| *bytes > 0);
+    options.keep_free = settings.keep_free;
+    options.memory = settings.worker_memory.max(LEAST_MEMORY);
+    let processors = context.config.stream_processors.iter().map(|(id, p)| StreamProcessor {
+        id: id.clone(),
+        accepts: p.accepts.clone(),
+        returns: p.returns.clone(),
+        path: PathBuf::from(&p.path),
+        args: p.args.clone(),
+        env: p.env.clone(),
+    });
+    let walking = snapshot::walking::Walking::new(content, options).with_processors(processors.collect());
+    context.differs.insert("walking".to_owned(), Arc::new(walking));
     Ok(Loaded { platforms: vec![base::Platform::host()], ..Loaded::default() })
 }
 

@@ -11,6 +11,7 @@ use super::entry::{Entry, Kind, Time};
 use super::name::{Meaning, clean, meaning, split};
 use super::node::{Place, make};
 use super::reader::Archive;
+use super::steps::step;
 use super::tree::Tree;
 use super::whiteout::{Brought, Hiding};
 
@@ -67,6 +68,7 @@ pub fn apply<R: BufRead>(stream: R, target: Target, rules: Rules) -> Result<(App
     let mut entries = 0;
     while let Some(entry) = archive.next()? {
         entries += 1;
+        step();
         if let Some(limit) = rules.limits.entries.filter(|limit| entries > *limit) {
             return Err(LayerError::Limit { what: "entries", limit });
         }

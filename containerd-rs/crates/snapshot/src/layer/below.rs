@@ -10,6 +10,7 @@ use rustix::fs::{AtFlags, Mode, OFlags, ResolveFlags, fgetxattr, openat, openat2
 use rustix::io::Errno;
 
 use super::OVERLAY_OPAQUE;
+use super::steps::step;
 use super::tree::{DIRECTORY, Directory, Tree};
 
 /// Directories of the layers below that a directory is merged with; the last one asked for is kept.
@@ -71,6 +72,7 @@ fn find(tree: &Tree, directory: &Directory, path: &[u8]) -> rustix::io::Result<O
     }
     let mut found = Vec::new();
     for lower in tree.lowers() {
+        step();
         let Descent { directory, ends } = descend(lower, path)?;
         found.extend(directory);
         if ends {
@@ -93,6 +95,7 @@ pub(crate) fn descend(layer: &OwnedFd, path: &[u8]) -> rustix::io::Result<Descen
     let mut at = openat(layer, ".", DIRECTORY, Mode::empty())?;
     let mut ends = is_opaque(&at)?;
     for part in path.split(|b| *b == b'/').filter(|p| !p.is_empty()) {
+        step();
         at = match openat(&at, part, DIRECTORY | OFlags::NOFOLLOW, Mode::empty()) {
             Ok(fd) => fd,
             Err(Errno::NOENT) => return Ok(Descent { directory: None, ends }),

@@ -32,6 +32,18 @@ pub enum LayerError {
         /// How much is allowed.
         limit: u64,
     },
+    /// The layer would fill the file system that it is written to.
+    #[error(
+        "layer needs more {what} than the file system of the snapshots has: {free} are free, {kept} are kept free"
+    )]
+    Space {
+        /// What is running out.
+        what: &'static str,
+        /// How much is free.
+        free: u64,
+        /// How much has to stay free.
+        kept: u64,
+    },
 }
 
 impl LayerError {
@@ -50,7 +62,7 @@ impl Kinded for LayerError {
     fn kind(&self) -> ErrorKind {
         match self {
             LayerError::Malformed(_) => ErrorKind::InvalidArgument,
-            LayerError::Limit { .. } => ErrorKind::ResourceExhausted,
+            LayerError::Limit { .. } | LayerError::Space { .. } => ErrorKind::ResourceExhausted,
             LayerError::Write { source, .. } if source.raw_os_error() == Some(28) => {
                 ErrorKind::ResourceExhausted
             }

@@ -20,6 +20,7 @@ mod pax;
 mod reader;
 mod remove;
 mod sparse;
+mod steps;
 mod tree;
 mod whiteout;
 
@@ -38,5 +39,7 @@ pub(crate) const XATTR_RECORD: &[u8] = b"SCHILY.xattr.";
 /// The overlay attribute that makes a directory hide what is below.
 pub(crate) const OVERLAY_OPAQUE: &str = "trusted.overlay.opaque";
 
+#[cfg(test)]
+mod linear_tests;
 #[cfg(test)]
 mod tests;

@@ -5,6 +5,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags, fstat, openat, statat, unlinkat};
 use rustix::io::{Errno, Result};
 
+use super::steps::step;
 use super::tree::DIRECTORY;
 
 /// What a sweep leaves alone.
@@ -49,6 +50,7 @@ pub(crate) fn sweep(top: OwnedFd, keep: Option<&dyn Keep>) -> Result<()> {
     let id = identity(&here)?;
     let mut levels = vec![Level { id, name: Vec::new(), keep: true, todo: list(&here, id, keep)? }];
     while let Some(level) = levels.last_mut() {
+        step();
         if let Some((name, stays)) = level.todo.pop() {
             let child = openat(&here, name.as_slice(), DIRECTORY | OFlags::NOFOLLOW, Mode::empty())?;
             let id = identity(&child)?;
@@ -82,6 +84,7 @@ fn list(here: &OwnedFd, id: (u64, u64), keep: Option<&dyn Keep>) -> Result<Vec<(
     let mut files = Vec::new();
     for entry in Dir::read_from(here)? {
         let entry = entry?;
+        step();
         let name = entry.file_name().to_bytes();
         if name == b"." || name == b".." {
             continue;

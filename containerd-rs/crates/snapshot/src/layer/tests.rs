@@ -5,7 +5,6 @@ use std::fs;
 use std::io::Cursor;
 use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt, symlink};
 use std::path::Path;
-use std::time::{Duration, Instant};
 
 use rustix::fs::{Mode, OFlags, lgetxattr, open};
 use tar::{Builder, EntryType, Header};
@@ -15,14 +14,21 @@ use super::*;
 const DIR: OFlags = OFlags::RDONLY.union(OFlags::DIRECTORY);
 
 /// An archive in the making.
-struct Tar(Builder<Vec<u8>>);
+pub(super) struct Tar(Builder<Vec<u8>>);
 
 impl Tar {
-    fn new() -> Self {
+    pub(super) fn new() -> Self {
         Tar(Builder::new(Vec::new()))
     }
 
-    fn put(mut self, kind: EntryType, name: &str, mode: u32, link: Option<&str>, body: &[u8]) -> Self {
+    pub(super) fn put(
+        mut self,
+        kind: EntryType,
+        name: &str,
+        mode: u32,
+        link: Option<&str>,
+        body: &[u8],
+    ) -> Self {
         let mut header = Header::new_gnu();
         header.set_entry_type(kind);
         header.set_mode(mode);
@@ -38,28 +44,33 @@ impl Tar {
         self
     }
 
-    fn file(self, name: &str, body: &str) -> Self {
+    pub(super) fn file(self, name: &str, body: &str) -> Self {
         self.put(EntryType::Regular, name, 0o644, None, body.as_bytes())
     }
-    fn dir(self, name: &str) -> Self {
+    pub(super) fn dir(self, name: &str) -> Self {
         self.put(EntryType::Directory, name, 0o750, None, b"")
     }
-    fn symlink(self, name: &str, to: &str) -> Self {
+    pub(super) fn symlink(self, name: &str, to: &str) -> Self {
         self.put(EntryType::Symlink, name, 0o777, Some(to), b"")
     }
-    fn hardlink(self, name: &str, to: &str) -> Self {
+    pub(super) fn hardlink(self, name: &str, to: &str) -> Self {
         self.put(EntryType::Link, name, 0o644, Some(to), b"")
     }
-    fn pax(mut self, records: &[(&str, &[u8])]) -> Self {
+    pub(super) fn pax(mut self, records: &[(&str, &[u8])]) -> Self {
         self.0.append_pax_extensions(records.iter().map(|(k, v)| (*k, *v))).unwrap();
         self
     }
-    fn done(self) -> Vec<u8> {
+    pub(super) fn done(self) -> Vec<u8> {
         self.0.into_inner().unwrap()
     }
 }
 
-fn run(root: &Path, lowers: &[&Path], hiding: Hiding, bytes: &[u8]) -> Result<Applied, LayerError> {
+pub(super) fn run(
+    root: &Path,
+    lowers: &[&Path],
+    hiding: Hiding,
+    bytes: &[u8],
+) -> Result<Applied, LayerError> {
     let open = |p: &Path| open(p, DIR, Mode::empty()).unwrap();
     let target = Target { root: open(root), lowers: lowers.iter().map(|p| open(p)).collect() };
     let rules =
@@ -67,23 +78,23 @@ fn run(root: &Path, lowers: &[&Path], hiding: Hiding, bytes: &[u8]) -> Result<Ap
     apply(Cursor::new(bytes), target, rules).map(|(applied, _)| applied)
 }
 
-fn plain(root: &Path, tar: Tar) -> Result<Applied, LayerError> {
+pub(super) fn plain(root: &Path, tar: Tar) -> Result<Applied, LayerError> {
     run(root, &[], Hiding::Remove, &tar.done())
 }
 
-fn names(dir: &Path) -> Vec<String> {
+pub(super) fn names(dir: &Path) -> Vec<String> {
     let mut names: Vec<String> =
         fs::read_dir(dir).unwrap().map(|e| e.unwrap().file_name().into_string().unwrap()).collect();
     names.sort();
     names
 }
 
-fn is_whiteout(path: &Path) -> bool {
+pub(super) fn is_whiteout(path: &Path) -> bool {
     let meta = fs::symlink_metadata(path).unwrap();
     meta.file_type().is_char_device() && meta.rdev() == 0
 }
 
-fn xattr(path: &Path, name: &str) -> Option<Vec<u8>> {
+pub(super) fn xattr(path: &Path, name: &str) -> Option<Vec<u8>> {
     let mut value = vec![0; 1024];
     lgetxattr(path, name, &mut value).ok().map(|n| value[..n].to_vec())
 }
@@ -408,46 +419,6 @@ fn broken_archives() {
     };
     let target = Target { root: open(root.path(), DIR, Mode::empty()).unwrap(), lowers: Vec::new() };
     assert!(matches!(apply(Cursor::new(good), target, limited), Err(LayerError::Limit { limit: 1, .. })));
-}
-
-/// Time to apply `build(n)` and `build(8 n)` must differ by a factor near 8, not 64.
-fn stays_linear(n: usize, build: impl Fn(usize) -> Tar) {
-    let time = |n: usize| {
-        let bytes = build(n).done();
-        let root = tempfile::tempdir().unwrap();
-        let start = Instant::now();
-        run(root.path(), &[], Hiding::Remove, &bytes).unwrap();
-        start.elapsed().max(Duration::from_millis(5))
-    };
-    let small = time(n).min(time(n));
-    let big = time(8 * n);
-    assert!(big < small * 28, "{n} entries: {small:?}, {} entries: {big:?}", 8 * n);
-}
-
-#[test]
-fn many_markers_are_linear() {
-    stays_linear(300, |n| {
-        let mut tar = Tar::new();
-        for i in 0..n {
-            tar =
-                tar.file(&format!("d/f{i}"), "").file("d/.wh..wh..opq", "").file(&format!("d/.wh.f{i}"), "");
-        }
-        tar
-    });
-    stays_linear(40, |n| {
-        let mut tar = Tar::new();
-        let mut path = String::new();
-        for _ in 0..n.min(45) {
-            path.push_str("d/");
-        }
-        for i in 0..n * 8 {
-            tar = tar.file(&format!("{path}f{i}"), "");
-        }
-        for depth in (0..path.len() / 2).rev() {
-            tar = tar.file(&format!("{}.wh..wh..opq", &path[..depth * 2]), "");
-        }
-        tar
-    });
 }
 
 #[test]

@@ -12,6 +12,7 @@ use rustix::io::Errno;
 use super::LayerError;
 use super::attributes::copy_directory;
 use super::below::descend;
+use super::steps::step;
 
 /// Most links that one path may lead through, as Go's path walk allows.
 const MAX_LINKS: usize = 255;
@@ -139,6 +140,7 @@ impl Tree {
         // From here down the layers below do not show: nothing is to look like them.
         let mut sealed = maker.seals(&here);
         while let Some(part) = todo.pop() {
+            step();
             if part == b".." {
                 let cut = at.iter().rposition(|b| *b == b'/').unwrap_or(0);
                 at.truncate(cut);

@@ -16,6 +16,7 @@ use rustix::io::Errno;
 use super::below::Below;
 use super::entry::Entry;
 use super::remove::{Keep, remove_all, sweep};
+use super::steps::step;
 use super::tree::{DIRECTORY, Directory, Maker, Tree};
 use super::{LayerError, OVERLAY_OPAQUE};
 
@@ -120,6 +121,7 @@ impl Brought {
         let mut id = directory.id;
         let mut at = None;
         while id != root.id && self.holders.insert(id) {
+            step();
             let above = match &at {
                 None => openat(&directory.fd, "..", DIRECTORY, Mode::empty())?,
                 Some(fd) => openat(fd, "..", DIRECTORY, Mode::empty())?,
@@ -158,6 +160,9 @@ impl Brought {
         directory: &Directory,
         path: &[u8],
     ) -> Result<(), LayerError> {
+        // Once a directory above is free of lower things, so is all below it: nothing is looked at twice.
+        let free =
+            self.is_below_opaque(&tree.root(), directory).map_err(LayerError::write("look above", path))?;
         if !self.opaque.insert(directory.id) {
             return Ok(());
         }
@@ -166,12 +171,13 @@ impl Brought {
                 fsetxattr(&directory.fd, OVERLAY_OPAQUE, b"y", XattrFlags::empty())
                     .map_err(LayerError::write("set opaque", path))?;
                 // Nothing is merged here any more, so nothing is left to hide name by name.
-                if self.hidden.is_empty() {
+                if free || self.hidden.is_empty() {
                     return Ok(());
                 }
                 sweep(reopen(directory, path)?, Some(&Devices(self)))
                     .map_err(LayerError::write("empty", path))
             }
+            Hiding::Remove if free => Ok(()),
             Hiding::Remove => {
                 tree.forget();
                 sweep(reopen(directory, path)?, Some(self)).map_err(LayerError::write("empty", path))
@@ -229,6 +235,7 @@ impl Brought {
         }
         let mut at = Directory::new(openat(&directory.fd, ".", DIRECTORY, Mode::empty())?)?;
         loop {
+            step();
             if self.opaque.contains(&at.id) {
                 return Ok(true);
             }

@@ -1,15 +1,17 @@
 //! Applies a layer of the content store.
 
 use base::oci::media_type::{self, Compression};
-use base::{Descriptor, ErrorKind, Mount, Scope};
+use base::{Descriptor, Digest, ErrorKind, Mount, Scope};
+use store::Blob;
 
 use super::Walking;
 use super::place::Place;
+use super::processors::{Chain, Step, StreamProcessor};
 use crate::differ::ApplyOptions;
 use crate::error::{Error, Result};
 use crate::layer::Rules;
 use crate::overlay::in_user_namespace;
-use crate::worker::{Job, Packing};
+use crate::worker::{Job, Packing, Source, Workers};
 
 pub(super) async fn apply(
     differ: &Walking,
@@ -18,7 +20,7 @@ pub(super) async fn apply(
     mounts: &[Mount],
     options: ApplyOptions,
 ) -> Result<Descriptor> {
-    let packing = packing(&layer.media_type)?;
+    let (steps, packing) = plan(&differ.processors, &layer.media_type)?;
     let blob = differ
         .content
         .open(scope, &layer.digest)
@@ -38,11 +40,16 @@ pub(super) async fn apply(
         size: blob.size(),
         sync_fs: options.sync_fs,
         memory: workers.options().memory,
+        keep_free: workers.options().keep_free,
     };
     if let Some(progress) = &options.progress {
         progress(0);
     }
-    let applied = workers.run(&job, &blob, options.progress.clone()).await;
+    let applied = if steps.is_empty() {
+        workers.run(&job, Source::Blob(&blob), options.progress.clone()).await
+    } else {
+        processed(workers, &job, &blob, &steps, &options).await
+    };
     let closed = place.close().await;
     let (digest, size) = applied?;
     closed?;
@@ -52,6 +59,44 @@ pub(super) async fn apply(
     let size =
         i64::try_from(size).map_err(|_| Error::refused(ErrorKind::OutOfRange, "layer size out of range"))?;
     Ok(Descriptor::new(media_type::OCI_LAYER, digest, size))
+}
+
+/// Most programs in a row.
+const MAX_STEPS: usize = 8;
+
+/// The programs that a layer of this type goes through, and how what comes out of them is packed.
+fn plan<'a>(processors: &'a [StreamProcessor], media_type: &str) -> Result<(Vec<Step<'a>>, Packing)> {
+    let mut steps: Vec<Step<'a>> = Vec::new();
+    let mut at = media_type.to_owned();
+    while let Some(processor) = processors.iter().rev().find(|p| p.accepts.contains(&at)) {
+        if steps.len() == MAX_STEPS {
+            let message = format!("stream processors for {media_type} go round in circles");
+            return Err(Error::refused(ErrorKind::FailedPrecondition, message));
+        }
+        let returns = processor.returns.clone();
+        steps.push(Step { processor, media_type: std::mem::replace(&mut at, returns) });
+        if at == media_type::OCI_LAYER {
+            return Ok((steps, Packing::Plain));
+        }
+    }
+    Ok((steps, packing(&at)?))
+}
+
+/// Applies what a chain of programs makes of the blob.
+async fn processed(
+    workers: &Workers,
+    job: &Job,
+    blob: &Blob,
+    steps: &[Step<'_>],
+    options: &ApplyOptions,
+) -> Result<(Digest, u64)> {
+    let (chain, output) = Chain::start(steps, blob, &options.payloads)?;
+    let applied = workers.run(job, Source::Stream(output), options.progress.clone());
+    let (applied, fed) = chain.feed_while(applied, blob).await;
+    fed?;
+    // Why the worker saw a broken layer, when it did.
+    chain.finish(workers.options().stall, applied.as_ref().err()).await?;
+    applied
 }
 
 fn packing(media_type: &str) -> Result<Packing> {
@@ -72,6 +117,36 @@ mod tests {
     use base::Kinded;
 
     use super::*;
+
+    #[test]
+    fn plans() {
+        let processor = |id: &str, accepts: &str, returns: &str| StreamProcessor {
+            id: id.into(),
+            accepts: accepts.split(' ').map(str::to_owned).collect(),
+            returns: returns.into(),
+            ..StreamProcessor::default()
+        };
+        let all = [
+            processor("first", "x/enc", "x/other"),
+            processor("outer", "x/enc y/enc", "x/inner"),
+            processor("inner", "x/inner", media_type::OCI_LAYER_GZIP),
+            processor("plain", "x/plain", media_type::OCI_LAYER),
+            processor("circle", "x/circle", "x/circle"),
+            processor("lost", "x/lost", "x/nobody"),
+        ];
+        let ids = |mt: &str| {
+            plan(&all, mt).map(|(steps, packing)| {
+                let steps = steps.iter().map(|s| format!("{}<{}", s.processor.id, s.media_type));
+                (steps.collect::<Vec<_>>(), packing)
+            })
+        };
+        let chain = vec!["outer<x/enc".to_owned(), "inner<x/inner".to_owned()];
+        assert_eq!(ids("x/enc").unwrap(), (chain, Packing::Detect));
+        assert_eq!(ids("x/plain").unwrap(), (vec!["plain<x/plain".to_owned()], Packing::Plain));
+        assert_eq!(ids(media_type::OCI_LAYER_GZIP).unwrap(), (vec![], Packing::Detect));
+        assert_eq!(ids("x/circle").unwrap_err().kind(), ErrorKind::FailedPrecondition);
+        assert_eq!(ids("x/lost").unwrap_err().kind(), ErrorKind::Unimplemented);
+    }
 
     #[test]
     fn media_types() {

@@ -3,6 +3,7 @@
 mod apply;
 mod compare;
 mod place;
+mod processors;
 
 use std::sync::Arc;
 
@@ -14,17 +15,26 @@ use crate::differ::{ApplyOptions, CompareOptions, Differ};
 use crate::error::Result;
 use crate::worker::{WorkerOptions, Workers};
 
+pub use processors::StreamProcessor;
+
 /// The differ that every snapshotter can be used with.
 #[derive(Clone)]
 pub struct Walking {
     content: Arc<dyn ContentStore>,
     workers: Workers,
+    processors: Arc<[StreamProcessor]>,
 }
 
 impl Walking {
     /// A differ on `content` that applies layers in workers.
     pub fn new(content: Arc<dyn ContentStore>, options: WorkerOptions) -> Self {
-        Walking { content, workers: Workers::new(options) }
+        Walking { content, workers: Workers::new(options), processors: Arc::default() }
+    }
+
+    /// The same differ, with programs that make layers out of media types that it does not know. The last one that accepts a type is used.
+    #[must_use]
+    pub fn with_processors(self, processors: Vec<StreamProcessor>) -> Self {
+        Walking { processors: processors.into(), ..self }
     }
 }
 

@@ -1,7 +1,7 @@
 //! The daemon's side: starts workers, feeds them, reads their answers.
 
 use std::fs::File;
-use std::os::fd::AsRawFd;
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::path::PathBuf;
 use std::process::{ExitStatus, Stdio};
 use std::sync::Arc;
@@ -41,6 +41,8 @@ pub struct WorkerOptions {
     pub memory: u64,
     /// How much a layer may bring.
     pub limits: Limits,
+    /// Bytes of the file system of the snapshots that a layer must leave free, though at most a hundredth of it; 0: none.
+    pub keep_free: u64,
     /// Workers that run at the same time.
     pub max_workers: usize,
     /// How long a worker may make no progress.
@@ -55,11 +57,20 @@ impl WorkerOptions {
             arguments: vec![SUBCOMMAND.to_owned()],
             tmp_dir: tmp_dir.into(),
             memory: 1 << 30,
-            limits: Limits { entries: Some(50_000_000), bytes: None },
+            limits: Limits { entries: Some(50_000_000), bytes: Some(1 << 40) },
+            keep_free: 256 << 20,
             max_workers: std::thread::available_parallelism().map_or(2, |n| n.get().max(2)),
             stall: Duration::from_secs(600),
         }
     }
+}
+
+/// Where the bytes of a layer come from.
+pub(crate) enum Source<'a> {
+    /// All of them are there.
+    Blob(&'a Blob),
+    /// What a program makes of them comes out of here.
+    Stream(OwnedFd),
 }
 
 /// Starts workers.
@@ -79,16 +90,20 @@ impl Workers {
         &self.options
     }
 
-    /// Runs one job on the bytes of `blob`. Dropping the future kills the worker.
+    /// Runs one job on the bytes of `source`. Dropping the future kills the worker.
     pub(crate) async fn run(
         &self,
         job: &Job,
-        blob: &Blob,
+        source: Source<'_>,
         progress: Option<Progress>,
     ) -> Result<(Digest, u64)> {
         let _slot = self.slots.acquire().await.map_err(|_| gone("worker slots are closed".into()))?;
         let stall = self.options.stall;
-        let mut child = self.spawn(job, blob)?;
+        let blob = match &source {
+            Source::Blob(blob) => Some(*blob),
+            Source::Stream(_) => None,
+        };
+        let mut child = self.spawn(job, source)?;
         let stdin = child.stdin.take();
         let (Some(stdout), Some(stderr)) = (child.stdout.take(), child.stderr.take()) else {
             return Err(gone("unpack worker has no output".into()));
@@ -114,16 +129,12 @@ impl Workers {
         judge(heard, fed, status, &words, stall)
     }
 
-    fn spawn(&self, job: &Job, blob: &Blob) -> Result<Child> {
+    fn spawn(&self, job: &Job, source: Source<'_>) -> Result<Child> {
         let program = &self.options.program;
         let job = serde_json::to_string(job).map_err(|e| gone(format!("encode job: {e}")))?;
-        let stdin = match blob.try_file() {
-            // A description of its own: the blob's offset is shared with other readers.
-            Some(file) => {
-                let path = PathBuf::from(format!("/proc/self/fd/{}", file.as_raw_fd()));
-                Stdio::from(File::open(&path).map_err(|e| Error::io("reopen", &path, e))?)
-            }
-            None => Stdio::piped(),
+        let stdin = match source {
+            Source::Blob(blob) => bytes_of(blob)?,
+            Source::Stream(stream) => Stdio::from(stream),
         };
         Command::new(program)
             .args(&self.options.arguments)
@@ -137,6 +148,14 @@ impl Workers {
             .spawn()
             .map_err(|e| Error::io("start unpack worker", program, e))
     }
+}
+
+/// Standard input of a program that reads `blob`: its file, or a pipe that is to be fed.
+pub(crate) fn bytes_of(blob: &Blob) -> Result<Stdio> {
+    let Some(file) = blob.try_file() else { return Ok(Stdio::piped()) };
+    // A description of its own: the blob's offset is shared with other readers.
+    let path = PathBuf::from(format!("/proc/self/fd/{}", file.as_raw_fd()));
+    Ok(Stdio::from(File::open(&path).map_err(|e| Error::io("reopen", &path, e))?))
 }
 
 fn gone(message: String) -> Error {
@@ -160,9 +179,9 @@ async fn converse(
     }
 }
 
-/// Writes a remote blob to the worker; a local one it reads itself.
-async fn feed(stdin: Option<ChildStdin>, blob: &Blob) -> Result<()> {
-    let Some(mut stdin) = stdin else { return Ok(()) };
+/// Writes a remote blob to a program; a local one it reads itself.
+pub(crate) async fn feed(stdin: Option<ChildStdin>, blob: Option<&Blob>) -> Result<()> {
+    let (Some(mut stdin), Some(blob)) = (stdin, blob) else { return Ok(()) };
     let mut offset = 0;
     loop {
         let chunk = blob.chunk(offset, FEED).await?;
@@ -208,7 +227,8 @@ async fn listen(lines: &mut BufReader<ChildStdout>, stall: Duration, progress: O
     }
 }
 
-async fn last_words(stderr: ChildStderr) -> String {
+/// What a program says on its standard error: the first part of it, when it has ended.
+pub(crate) async fn last_words(stderr: ChildStderr) -> String {
     let mut said = Vec::new();
     let mut stderr = stderr;
     // What is beyond the limit is read and thrown away, so that the worker does not wait for us.

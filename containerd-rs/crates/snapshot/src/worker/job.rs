@@ -33,6 +33,9 @@ pub(crate) struct Job {
     pub(crate) sync_fs: bool,
     /// Most bytes of memory to use.
     pub(crate) memory: u64,
+    /// Bytes of the file system that are to stay free; 0: none.
+    #[serde(default)]
+    pub(crate) keep_free: u64,
 }
 
 /// A line of the worker's stdout.

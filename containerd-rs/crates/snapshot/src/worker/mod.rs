@@ -18,9 +18,10 @@ mod jail;
 mod job;
 mod pipeline;
 mod serve;
+mod space;
 
 pub use client::WorkerOptions;
-pub(crate) use client::Workers;
+pub(crate) use client::{Source, Workers, bytes_of, feed, last_words};
 #[doc(hidden)]
 pub use jail::Inside;
 pub(crate) use job::{Job, Packing};

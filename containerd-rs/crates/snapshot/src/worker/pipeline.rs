@@ -6,6 +6,7 @@ use std::sync::mpsc::{Receiver, Sender, SyncSender, channel, sync_channel};
 
 use base::{Algorithm, Digest, Hasher};
 
+use super::space::Space;
 use crate::layer::LayerError;
 
 /// Packed size from which a second thread pays.
@@ -21,17 +22,35 @@ pub(super) struct Plain {
     pub(super) size: u64,
 }
 
+/// How much there may be.
+#[derive(Default)]
+pub(super) struct Bounds {
+    /// Plain bytes; `None`: any number.
+    pub(super) bytes: Option<u64>,
+    /// The file system that they go to.
+    pub(super) space: Option<Space>,
+}
+
+impl Bounds {
+    fn check(&self, size: u64) -> Result<(), LayerError> {
+        match self.bytes {
+            Some(limit) if size > limit => Err(LayerError::Limit { what: "bytes", limit }),
+            _ => self.space.as_ref().map_or(Ok(()), Space::check),
+        }
+    }
+}
+
 /// Runs `consume` on the plain bytes and hashes all of them, also those that `consume` leaves.
 pub(super) fn run<R, T>(
     source: R,
     packed_size: u64,
-    limit: Option<u64>,
+    bounds: Bounds,
     consume: impl FnOnce(&mut dyn BufRead) -> Result<T, LayerError>,
 ) -> Result<(T, Plain), LayerError>
 where
     R: Read + Send,
 {
-    let hashed = Hashed::new(source, limit);
+    let hashed = Hashed::new(source, bounds);
     if packed_size < TWO_THREADS_FROM {
         let mut chunks = Inline { hashed, chunk: vec![0; CHUNK], at: 0, end: 0 };
         let out = consume(&mut chunks)?;
@@ -76,12 +95,12 @@ struct Hashed<R> {
     source: R,
     hasher: Hasher,
     size: u64,
-    limit: Option<u64>,
+    bounds: Bounds,
 }
 
 impl<R: Read> Hashed<R> {
-    fn new(source: R, limit: Option<u64>) -> Self {
-        Hashed { source, hasher: Hasher::new(Algorithm::Sha256), size: 0, limit }
+    fn new(source: R, bounds: Bounds) -> Self {
+        Hashed { source, hasher: Hasher::new(Algorithm::Sha256), size: 0, bounds }
     }
 
     /// Fills `buf`; less only at the end.
@@ -97,12 +116,8 @@ impl<R: Read> Hashed<R> {
         }
         self.hasher.update(&buf[..have]);
         self.size += have as u64;
-        match self.limit {
-            Some(limit) if self.size > limit => {
-                Err(io::Error::other(LayerError::Limit { what: "bytes", limit }))
-            }
-            _ => Ok(have),
-        }
+        self.bounds.check(self.size).map_err(io::Error::other)?;
+        Ok(have)
     }
 
     fn finish(self) -> Plain {
@@ -211,7 +226,7 @@ mod tests {
         let body: Vec<u8> = (0..3_000_017u32).map(|n| (n % 251) as u8).collect();
         for packed_size in [0, TWO_THREADS_FROM] {
             for take in [0, 10, CHUNK, body.len()] {
-                let (taken, plain) = run(&body[..], packed_size, None, |stream| {
+                let (taken, plain) = run(&body[..], packed_size, Bounds::default(), |stream| {
                     let mut taken = vec![0; take];
                     stream.read_exact(&mut taken).map_err(LayerError::Read)?;
                     Ok(taken)
@@ -237,11 +252,14 @@ mod tests {
             }
         }
         for packed_size in [0, TWO_THREADS_FROM] {
-            assert!(run(Broken(20), packed_size, None, |_| Ok(())).is_err());
-            let refused = run(Broken(20), packed_size, None, |_| Err::<(), _>(LayerError::malformed("no")));
+            assert!(run(Broken(20), packed_size, Bounds::default(), |_| Ok(())).is_err());
+            let refused = run(Broken(20), packed_size, Bounds::default(), |_| {
+                Err::<(), _>(LayerError::malformed("no"))
+            });
+            let at_most = |bytes| Bounds { bytes: Some(bytes), space: None };
             assert!(matches!(refused, Err(LayerError::Malformed(_))));
-            assert!(run(&[0u8; 1000][..], packed_size, Some(999), |_| Ok(())).is_err());
-            assert!(run(&[0u8; 1000][..], packed_size, Some(1000), |_| Ok(())).is_ok());
+            assert!(run(&[0u8; 1000][..], packed_size, at_most(999), |_| Ok(())).is_err());
+            assert!(run(&[0u8; 1000][..], packed_size, at_most(1000), |_| Ok(())).is_ok());
         }
     }
 }

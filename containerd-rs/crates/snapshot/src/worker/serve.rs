@@ -13,7 +13,8 @@ use rustix::event::{PollFd, PollFlags, poll};
 use super::decode::plain;
 use super::jail::{self, Inside};
 use super::job::{Done, Job, Line};
-use super::pipeline;
+use super::pipeline::{self, Bounds};
+use super::space::Space;
 use crate::layer::{LayerError, Target, apply};
 
 /// How often progress is told at most.
@@ -65,7 +66,9 @@ fn work(job: &Job) -> Result<Done, LayerError> {
     let used = Arc::clone(&source.used);
     let source = plain(source, job.packing).map_err(LayerError::Read)?;
     let target = Target { root, lowers };
-    let applied = pipeline::run(source, job.size, job.rules.limits.bytes, |stream| {
+    let space = Space::new(synced.try_clone().map_err(LayerError::Read)?, job.keep_free);
+    let bounds = Bounds { bytes: job.rules.limits.bytes, space: Some(space) };
+    let applied = pipeline::run(source, job.size, bounds, |stream| {
         apply(stream, target, job.rules).map(|(applied, _)| applied)
     });
     let (_, plain) = applied.map_err(unwrapped)?;

@@ -43,11 +43,15 @@ impl Scene {
 
     pub async fn put(&self, media_type: &str, bytes: &[u8]) -> Descriptor {
         let digest = Digest::sha256(bytes);
+        let layer = Descriptor::new(media_type, digest.clone(), bytes.len() as i64);
+        if self.content.info(&self.scope, &digest).await.is_ok() {
+            return layer;
+        }
         let options = WriterOptions::new(digest.to_string());
         let mut writer = self.content.writer(&self.scope, options).await.unwrap();
         writer.write(bytes).await.unwrap();
         writer.commit(bytes.len() as u64, Some(&digest), Labels::new()).await.unwrap();
-        Descriptor::new(media_type, digest, bytes.len() as i64)
+        layer
     }
 
     pub fn dir(&self, name: &str) -> PathBuf {
