@@ -4,12 +4,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use base::Namespace;
+use tokio::runtime::Handle;
 use tokio::sync::oneshot;
 
 use crate::entry::{Entry, Phase};
 use crate::error::Error;
 use crate::model::CreateTask;
 use crate::runtime::Runtime;
+use crate::shim::Shim;
 
 /// How long a create waits for the remains of an earlier task of the same id.
 const REMAINS: Duration = Duration::from_secs(15);
@@ -18,8 +20,8 @@ impl Runtime {
     /// Makes a task and gives the pid of its first process. Its container should be recorded already; nothing else
     /// of that id may exist.
     ///
-    /// Not cancel-safe by design: dropping the future undoes the create, in the background. One that is done in that
-    /// very moment stays, as a task that was created.
+    /// Not cancel-safe by design: dropping the future undoes the create, in the background, however far it had come.
+    /// A task is there only when this has returned its pid; a create of the same id waits for the end of one given up.
     ///
     /// # Errors
     /// `AlreadyExists` for a second task of that id; the shim's own refusals; whatever keeps a shim from starting.
@@ -28,27 +30,45 @@ impl Runtime {
         let id = request.container_id.clone();
         base::validate_identifier(&id).map_err(|source| Error::TaskId { id: id.clone(), source })?;
         let entry = self.reserve(namespace, &id).await?;
-        let (sender, given_up) = oneshot::channel::<()>();
-        let _caller = Caller { entry: entry.clone(), _gone: sender };
+        let _caller = Caller { entry: entry.clone() };
+        let (reply, made) = oneshot::channel();
         let runtime = self.clone();
-        self.tracked("create", async move {
-            let mut reservation = Reservation { runtime: runtime.clone(), entry: Some(entry.clone()) };
-            let made = match runtime.prepare(&entry, &request).await {
-                Ok(prepared) => tokio::select! {
-                    biased;
-                    _ = given_up => Err(Error::Abandoned { id: request.container_id.clone() }),
-                    made = runtime.launch(&entry, &request, prepared) => made,
-                },
-                Err(error) => Err(error),
-            };
-            if let Err(error) = &made {
-                entry.advance(|phase| *phase == Phase::Creating, Phase::Closing);
-                runtime.undo(&entry, error).await;
+        self.shared.tasks.spawn(async move { runtime.create_for(reply, entry, request).await });
+        match made.await {
+            Ok(made) => made?.take(),
+            Err(_) => Err(Error::Internal { what: "create", reason: "it gave no result".to_owned() }),
+        }
+    }
+
+    /// Makes the task for whoever listens at the other end of `reply`, and takes it back when nobody does.
+    async fn create_for(
+        self,
+        mut reply: oneshot::Sender<Result<Made, Error>>,
+        entry: Arc<Entry>,
+        request: CreateTask,
+    ) {
+        let mut reservation = Reservation { runtime: self.clone(), entry: Some(entry.clone()) };
+        let launched = match self.prepare(&entry, &request).await {
+            Ok(prepared) => tokio::select! {
+                biased;
+                () = reply.closed() => Err(Error::Abandoned { id: request.container_id.clone() }),
+                launched = self.launch(&entry, &request, prepared) => launched,
+            },
+            Err(error) => Err(error),
+        };
+        let made = match launched {
+            Ok((pid, shim)) => {
+                Ok(Made { runtime: self, pid, launched: Some((entry, shim)), home: Handle::current() })
             }
-            reservation.entry = None;
-            made
-        })
-        .await
+            Err(error) => {
+                entry.advance(|phase| *phase == Phase::Creating, Phase::Closing);
+                self.undo(&entry, &error).await;
+                Err(error)
+            }
+        };
+        reservation.entry = None;
+        // One that nobody takes is dropped here or on its way, and that undoes it.
+        let _ = reply.send(made);
     }
 
     /// Takes the id for a new task, after whatever is just going away under it.
@@ -78,16 +98,50 @@ impl Runtime {
     }
 }
 
-/// Dropped with the caller's future. A create that is not done by then is given up from that moment on: whoever
-/// wants the id next waits for its end.
+/// Dropped with the caller's future. A create whose result was not taken by then is given up from that moment on:
+/// whoever wants the id next waits for its end.
 struct Caller {
     entry: Arc<Entry>,
-    _gone: oneshot::Sender<()>,
 }
 
 impl Drop for Caller {
     fn drop(&mut self) {
         self.entry.advance(|phase| *phase == Phase::Creating, Phase::Closing);
+    }
+}
+
+/// A task that is made and that its creator has not been told of. It is in phase Creating until it is taken; dropped
+/// before that, it is undone.
+struct Made {
+    runtime: Runtime,
+    pid: u32,
+    launched: Option<(Arc<Entry>, Arc<Shim>)>,
+    /// Where the undoing runs: the last owner may be dropped anywhere.
+    home: Handle,
+}
+
+impl Made {
+    /// The task is the caller's from here on.
+    fn take(mut self) -> Result<u32, Error> {
+        if let Some((entry, shim)) = &self.launched {
+            self.runtime.settle_in(entry, shim)?;
+        }
+        self.launched = None;
+        Ok(self.pid)
+    }
+}
+
+impl Drop for Made {
+    fn drop(&mut self) {
+        let Some((entry, shim)) = self.launched.take() else { return };
+        drop(shim);
+        entry.advance(|phase| *phase == Phase::Creating, Phase::Closing);
+        let runtime = self.runtime.clone();
+        let undo = async move {
+            let why = Error::Abandoned { id: entry.bundle.id.clone() };
+            runtime.undo(&entry, &why).await;
+        };
+        self.runtime.shared.tasks.spawn_on(undo, &self.home);
     }
 }
 

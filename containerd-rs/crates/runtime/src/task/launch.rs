@@ -39,13 +39,14 @@ impl Runtime {
         Ok(Prepared { program, dialect, sandbox })
     }
 
-    /// Shim and container. On failure, and when it is dropped, the caller undoes what was done.
+    /// Shim and container; gives the first process's pid. On failure, and when it is dropped, the caller undoes what
+    /// was done.
     pub(super) async fn launch(
         &self,
         entry: &Arc<Entry>,
         request: &CreateTask,
         prepared: Prepared,
-    ) -> Result<u32, Error> {
+    ) -> Result<(u32, Arc<Shim>), Error> {
         let begin = Instant::now();
         let shim = match prepared.sandbox.clone() {
             Some(answer) => self.join_sandbox(entry, request, prepared, answer).await,
@@ -65,13 +66,18 @@ impl Runtime {
             "task created"
         );
         entry.set_pid(pid);
+        Ok((pid, shim))
+    }
+
+    /// Makes a launched task known to everyone. One system call, and no waiting.
+    pub(super) fn settle_in(&self, entry: &Arc<Entry>, shim: &Arc<Shim>) -> Result<(), Error> {
         entry.bundle.clear_intent()?;
         if !entry.advance(|phase| *phase == Phase::Creating, Phase::Live) {
             return Err(Error::Abandoned { id: entry.bundle.id.clone() });
         }
-        shim::watch(self, entry, &shim);
-        self.learn_pid(entry, &shim);
-        Ok(pid)
+        shim::watch(self, entry, shim);
+        self.learn_pid(entry, shim);
+        Ok(())
     }
 
     async fn start_shim(
