@@ -15,9 +15,9 @@
 //! ```
 //! Clients see Live, Aside and (after waiting for it) Recovering; everything else is "not found" to them.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Instant;
 
 use tokio::sync::{Notify, watch};
@@ -29,6 +29,8 @@ use crate::shim::Shim;
 
 /// Execs whose exit is remembered until they are deleted; the oldest go first.
 const REMEMBERED_EXECS: usize = 256;
+/// Exit status of a process that SIGKILL ended.
+const KILLED: u32 = 137;
 /// Lost connections to a living shim within [`RECONNECT_WINDOW`] after which it counts as broken.
 const RECONNECTS: usize = 5;
 const RECONNECT_WINDOW: std::time::Duration = std::time::Duration::from_secs(60);
@@ -54,6 +56,8 @@ pub(crate) struct Entry {
     phase: watch::Sender<Phase>,
     shim: watch::Sender<Option<Arc<Shim>>>,
     exit: watch::Sender<Option<Exit>>,
+    /// How its execs ended, as far as a dead shim had written that down.
+    execs: OnceLock<BTreeMap<String, Exit>>,
     pid: AtomicU32,
     reported: Mutex<Reported>,
     deletion: Mutex<Option<watch::Receiver<Deletion>>>,
@@ -68,6 +72,7 @@ struct Reported {
     /// An exit that only a client was told of, as the answer to its wait.
     answered: Option<Exit>,
     delete: bool,
+    oom: bool,
     execs: VecDeque<(String, u32)>,
 }
 
@@ -78,6 +83,7 @@ impl Entry {
             phase: watch::Sender::new(phase),
             shim: watch::Sender::new(None),
             exit: watch::Sender::new(None),
+            execs: OnceLock::new(),
             pid: AtomicU32::new(0),
             reported: Mutex::default(),
             deletion: Mutex::default(),
@@ -148,6 +154,19 @@ impl Entry {
         }
     }
 
+    /// Notes how execs ended, for whoever waits for one of them; to be done before [`Self::set_exit`].
+    pub(crate) fn set_exec_exits(&self, exits: BTreeMap<String, Exit>) {
+        // A shim dies once.
+        let _ = self.execs.set(exits);
+    }
+
+    /// How an exec ended, of which its shim did not tell any more: as was written down, or with the container. Call it
+    /// when [`Self::ended`] has returned.
+    pub(crate) fn exec_ended(&self, exec_id: &str, container: Exit) -> Exit {
+        let recorded = self.execs.get().and_then(|execs| execs.get(exec_id).copied());
+        recorded.unwrap_or(Exit { pid: 0, status: KILLED, exited_at: container.exited_at })
+    }
+
     fn reported(&self) -> MutexGuard<'_, Reported> {
         self.reported.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -179,6 +198,16 @@ impl Entry {
         news
     }
 
+    /// Notes that subscribers heard of a want of memory; says whether they had not before.
+    pub(crate) fn admit_oom(&self) -> bool {
+        !std::mem::replace(&mut self.reported().oom, true)
+    }
+
+    /// Whether subscribers heard of a want of memory.
+    pub(crate) fn knows_oom(&self) -> bool {
+        self.reported().oom
+    }
+
     /// Returns once subscribers know of both the exit and the deletion. Cancel-safe.
     pub(crate) async fn all_told(&self) {
         loop {
@@ -195,17 +224,22 @@ impl Entry {
         }
     }
 
-    /// Whether this exit of an exec is news; from now on it is not.
-    pub(crate) fn admit_exec_exit(&self, exec_id: &str, pid: u32) -> bool {
+    /// Whether this exit of an exec is news; from now on it is not. Gives, beside that, the exec whose exit is no longer
+    /// remembered for it.
+    pub(crate) fn admit_exec_exit(&self, exec_id: &str, pid: u32) -> (bool, Option<String>) {
         let mut reported = self.reported();
-        if reported.execs.iter().any(|(id, p)| id == exec_id && *p == pid) {
-            return false;
+        let execs = &mut reported.execs;
+        if execs.iter().any(|(id, p)| id == exec_id && *p == pid) {
+            return (false, None);
         }
-        if reported.execs.len() == REMEMBERED_EXECS {
-            reported.execs.pop_front();
-        }
-        reported.execs.push_back((exec_id.to_owned(), pid));
-        true
+        execs.push_back((exec_id.to_owned(), pid));
+        let oldest = if execs.len() > REMEMBERED_EXECS { execs.pop_front() } else { None };
+        (true, oldest.map(|(id, _)| id).filter(|id| execs.iter().all(|(other, _)| other != id)))
+    }
+
+    /// Whether subscribers know of that exec's end.
+    pub(crate) fn knows_exec_exit(&self, exec_id: &str, pid: u32) -> bool {
+        self.reported().execs.iter().any(|(id, p)| id == exec_id && *p == pid)
     }
 
     /// Joins a deletion that is under way, or begins one: then the caller gets the sender and must see it through.
@@ -254,11 +288,11 @@ mod tests {
         assert!(!entry.admit_exit(Exit { status: 255, ..exit }));
         assert_eq!(entry.known_exit(), Some(exit), "the first word counts");
         assert!(entry.admit_delete() && !entry.admit_delete());
-        assert!(entry.admit_exec_exit("e", 9) && !entry.admit_exec_exit("e", 9));
-        assert!(entry.admit_exec_exit("e", 10), "the same id used again");
-        for n in 0..10_000 {
-            entry.admit_exec_exit("x", n);
-        }
+        assert!(entry.admit_exec_exit("e", 9).0 && !entry.admit_exec_exit("e", 9).0);
+        assert!(entry.admit_exec_exit("e", 10).0, "the same id used again");
+        assert!(entry.knows_exec_exit("e", 9) && !entry.knows_exec_exit("e", 11));
+        let forgotten: Vec<_> = (0..10_000).filter_map(|n| entry.admit_exec_exit("x", n).1).collect();
+        assert_eq!(forgotten, ["e"], "an id is given up once, with the last of its processes");
         assert_eq!(entry.reported().execs.len(), REMEMBERED_EXECS);
     }
 

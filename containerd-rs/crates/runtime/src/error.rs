@@ -90,6 +90,15 @@ pub enum Error {
         #[source]
         source: Box<Error>,
     },
+    /// The shim does not answer, and which process it would have killed cannot be told for certain without it.
+    #[error("task {id} cannot be killed without its shim")]
+    Unkilled {
+        /// The task.
+        id: String,
+        /// Why the shim could not be asked.
+        #[source]
+        source: Box<Error>,
+    },
     /// The client gave up before the task was there; what was made is gone again.
     #[error("create of task {id} was given up by its caller")]
     Abandoned {
@@ -206,6 +215,7 @@ impl Kinded for Error {
             Error::StartShim { source }
             | Error::CreateTask { source }
             | Error::DeleteTask { source }
+            | Error::Unkilled { source, .. }
             | Error::Start(source) => source.kind(),
             Error::Invoke(e) => e.kind(),
             Error::Answer(e) => e.kind(),

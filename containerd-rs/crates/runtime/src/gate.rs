@@ -7,7 +7,7 @@ use std::sync::Weak;
 
 use events::{Envelope, Gate};
 use protobuf::Message;
-use protos::shim::events::{TaskDelete, TaskExit};
+use protos::shim::events::{TaskDelete, TaskExit, TaskOOM};
 
 use crate::model::Exit;
 use crate::runtime::Shared;
@@ -15,13 +15,14 @@ use crate::wire;
 
 pub(crate) const TASK_EXIT: &str = "/tasks/exit";
 pub(crate) const TASK_DELETE: &str = "/tasks/delete";
+pub(crate) const TASK_OOM: &str = "/tasks/oom";
 
 /// Looks at every event about to go out.
 pub(crate) struct EndsOnce(pub(crate) Weak<Shared>);
 
 impl Gate for EndsOnce {
     fn admit(&self, envelope: &Envelope) -> bool {
-        if envelope.topic != TASK_EXIT && envelope.topic != TASK_DELETE {
+        if ![TASK_EXIT, TASK_DELETE, TASK_OOM].contains(&envelope.topic.as_str()) {
             return true;
         }
         let Some(shared) = self.0.upgrade() else {
@@ -35,6 +36,9 @@ impl Gate for EndsOnce {
             let first = event.id.is_empty() || event.id == event.container_id;
             // An exec's pid is not the task's: only the task's own tells which generation is meant.
             let entry = about(&event.container_id, if first { event.pid } else { 0 });
+            if !first && shared.table.departed_knows(&envelope.namespace, &event) {
+                return false;
+            }
             entry.is_none_or(|entry| {
                 if first {
                     let exit = exit(&event);
@@ -44,9 +48,25 @@ impl Gate for EndsOnce {
                     }
                     news
                 } else {
-                    entry.admit_exec_exit(&event.id, event.pid)
+                    let (news, forgotten) = entry.admit_exec_exit(&event.id, event.pid);
+                    if news {
+                        entry.bundle.write_exec_told(&event.id, event.pid);
+                    }
+                    if let Some(exec_id) = forgotten {
+                        entry.bundle.forget_exec_told(&exec_id);
+                    }
+                    news
                 }
             })
+        } else if envelope.topic == TASK_OOM {
+            // Every one goes out; that there was one is remembered.
+            if let Ok(event) = TaskOOM::parse_from_bytes(&envelope.event.value)
+                && let Some(entry) = about(&event.container_id, 0)
+                && entry.admit_oom()
+            {
+                entry.bundle.write_oom_told();
+            }
+            true
         } else {
             let Ok(event) = TaskDelete::parse_from_bytes(&envelope.event.value) else {
                 return true;

@@ -51,6 +51,8 @@ pub struct Timeouts {
     pub stats: Duration,
     /// Creating a container or restoring one; the original leaves this to the client.
     pub create: Duration,
+    /// A SIGKILL through the shim, after which the daemon kills by itself; other signals have three times that.
+    pub kill: Duration,
     /// Every other call that changes something; the original leaves this to the client.
     pub call: Duration,
 }
@@ -65,6 +67,7 @@ impl Default for Timeouts {
             state: Duration::from_secs(2),
             stats: Duration::from_secs(2),
             create: Duration::from_secs(600),
+            kill: Duration::from_secs(10),
             call: Duration::from_secs(120),
         }
     }

@@ -4,6 +4,7 @@ use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use base::Namespace;
+use protos::shim::events::TaskExit;
 
 use crate::bundle::Bundle;
 use crate::entry::{Entry, Phase};
@@ -84,6 +85,14 @@ impl Table {
         let same = |e: &&Arc<Entry>| e.bundle.id == id && e.bundle.namespace.as_str() == namespace;
         let gone = state.departed.iter().rev().filter(same).find(|e| pid != 0 && e.pid() == pid);
         gone.or(present.filter(|entry| pid == 0 || entry.pid() == 0)).cloned()
+    }
+
+    /// Whether the exit of an exec was told of a task that is gone.
+    pub(crate) fn departed_knows(&self, namespace: &str, exit: &TaskExit) -> bool {
+        let state = self.lock();
+        let same =
+            |e: &&Arc<Entry>| e.bundle.id == exit.container_id && e.bundle.namespace.as_str() == namespace;
+        state.departed.iter().filter(same).any(|e| e.knows_exec_exit(&exit.id, exit.pid))
     }
 
     /// Whether a task other than `entry` is served at the same address.

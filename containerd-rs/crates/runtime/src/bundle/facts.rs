@@ -18,6 +18,7 @@ const SANDBOX: &str = "sandbox";
 const INTENT: &str = ".intent";
 const INIT_PID: &str = "init.pid";
 const EXIT_TOLD: &str = ".exit-told";
+const OOM_TOLD: &str = ".oom-told";
 
 /// No fact is longer.
 const MAX_FACT: u64 = 64 << 10;
@@ -97,6 +98,16 @@ impl Bundle {
         let nanos: u64 = words.next()?.parse().ok()?;
         let exited_at = SystemTime::UNIX_EPOCH.checked_add(Duration::from_nanos(nanos)).filter(|_| nanos > 0);
         Some(Exit { pid, status, exited_at })
+    }
+
+    /// Writes down that subscribers heard of a want of memory, for a restarted daemon.
+    pub(crate) fn write_oom_told(&self) {
+        let _ = write(&self.file(OOM_TOLD), 0o600, b"");
+    }
+
+    /// Whether they did, before this daemon.
+    pub(crate) fn oom_told(&self) -> bool {
+        self.file(OOM_TOLD).exists()
     }
 
     /// The first process's pid as the OCI runtime wrote it.

@@ -7,6 +7,7 @@
 //! A bundle appears and disappears as a whole: it is renamed to `.ID` before it is deleted.
 
 mod create;
+mod exits;
 mod facts;
 mod remove;
 
@@ -14,6 +15,7 @@ use std::path::{Path, PathBuf};
 
 use base::Namespace;
 
+pub(crate) use exits::Recorded;
 pub(crate) use remove::remove_aside;
 
 /// Where the bundle of one task is.

@@ -41,6 +41,12 @@ pub(super) fn scan(runtime: &Runtime) -> Result<Found, Error> {
             if let Some(told) = entry.bundle.told() {
                 entry.admit_exit(told);
             }
+            for (exec_id, pid) in entry.bundle.execs_told() {
+                entry.admit_exec_exit(&exec_id, pid);
+            }
+            if entry.bundle.oom_told() {
+                entry.admit_oom();
+            }
             found.bundles.push(entry);
         }
     }

@@ -6,13 +6,14 @@ use std::time::{Duration, SystemTime};
 
 use protobuf::well_known_types::any::Any as WireAny;
 use protos::shim::any::pack;
-use protos::shim::events::{TaskDelete, TaskExit};
+use protos::shim::events::{TaskDelete, TaskExit, TaskOOM};
 
 use super::{Leftovers, Shim, ShimProcess, kill_in_directory};
 use crate::binary;
+use crate::bundle::Recorded;
 use crate::entry::{Entry, Phase};
 use crate::error::Error;
-use crate::gate::{TASK_DELETE, TASK_EXIT};
+use crate::gate::{TASK_DELETE, TASK_EXIT, TASK_OOM};
 use crate::model::Exit;
 use crate::rpc::CallError;
 use crate::runtime::{Runtime, blocking};
@@ -101,6 +102,8 @@ pub(crate) async fn bury(runtime: &Runtime, entry: &Arc<Entry>, program: Option<
     entry.set_shim(None);
     tracing::info!(id = bundle.id, namespace = %bundle.namespace, "cleaning up after shim disconnected");
     let leftovers = Leftovers::find(bundle, entry.pid());
+    // Before anything is killed: what is written down is how they ended by themselves.
+    let recorded = read_records(entry).await;
     let told = match &program {
         Some(program) => binary::delete(program, bundle, &shared.options).await,
         None => Err(Error::Call(CallError::Closed)),
@@ -110,14 +113,37 @@ pub(crate) async fn bury(runtime: &Runtime, entry: &Arc<Entry>, program: Option<
         tracing::warn!(id = bundle.id, error, "failed to clean up after shim disconnected");
     }
     remove(entry, leftovers).await;
-    let exit = settle(entry, told.ok());
+    let exit = settle(entry, recorded.init.or(told.ok()));
+    // While the task is there: late events of the shim are known for doubles by it.
+    publish_recorded(runtime, entry, &recorded);
     shared.table.remove(entry);
+    entry.set_exec_exits(recorded.execs);
     entry.set_exit(exit);
     publish_exit(runtime, entry, exit);
     publish_delete(runtime, entry, exit);
 }
 
-/// The one truth about the exit: what subscribers know already, else what the shim's `delete` said.
+async fn read_records(entry: &Arc<Entry>) -> Recorded {
+    let entry = entry.clone();
+    let read = blocking("read exit records", move || Ok(entry.bundle.recorded()));
+    read.await.unwrap_or_default()
+}
+
+/// Tells what the shim had written down and could not tell any more: execs that ended, a want of memory.
+fn publish_recorded(runtime: &Runtime, entry: &Entry, recorded: &Recorded) {
+    let container_id = &entry.bundle.id;
+    for (exec_id, exit) in &recorded.execs {
+        let event = exit_event(container_id, exec_id, *exit);
+        send(runtime, entry, TASK_EXIT, pack(&event));
+    }
+    if recorded.oom && !entry.knows_oom() {
+        let event = TaskOOM { container_id: container_id.clone(), ..TaskOOM::default() };
+        send(runtime, entry, TASK_OOM, pack(&event));
+    }
+}
+
+/// The one truth about the exit: what subscribers know already, else what the shim wrote down, else what its `delete`
+/// said.
 fn settle(entry: &Entry, told: Option<Exit>) -> Exit {
     let mut exit = entry.known_exit().or(told).unwrap_or(Exit {
         pid: entry.pid(),
@@ -157,15 +183,19 @@ async fn remove(entry: &Arc<Entry>, leftovers: Leftovers) {
 /// Tells subscribers of the first process's end, unless they know.
 pub(crate) fn publish_exit(runtime: &Runtime, entry: &Entry, exit: Exit) {
     let id = &entry.bundle.id;
-    let event = TaskExit {
-        container_id: id.clone(),
-        id: id.clone(),
+    let event = exit_event(id, id, exit);
+    send(runtime, entry, TASK_EXIT, pack(&event));
+}
+
+fn exit_event(container_id: &str, id: &str, exit: Exit) -> TaskExit {
+    TaskExit {
+        container_id: container_id.to_owned(),
+        id: id.to_owned(),
         pid: exit.pid,
         exit_status: exit.status,
         exited_at: exit.exited_at.map(wire::timestamp).into(),
         ..TaskExit::default()
-    };
-    send(runtime, entry, TASK_EXIT, pack(&event));
+    }
 }
 
 /// Tells subscribers that the task is gone, unless they know.

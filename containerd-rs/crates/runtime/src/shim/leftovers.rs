@@ -1,4 +1,5 @@
-//! What a dead shim leaves: its container's first process, and the control group with everything in it.
+//! A container without the help of its shim, which is dead or does not answer: its first process, and the control
+//! group with everything in it.
 
 use std::fs;
 use std::path::Path;
@@ -9,6 +10,7 @@ use sys::cgroup::Cgroup;
 use sys::pidfd::Pidfd;
 
 use crate::bundle::Bundle;
+use crate::error::Error;
 
 /// Where the version 2 hierarchy of a hybrid machine is; it holds no controller there.
 const UNIFIED: &str = "/sys/fs/cgroup/unified";
@@ -26,6 +28,44 @@ impl Leftovers {
         let pid = Some(pid).filter(|pid| *pid > 1).or_else(|| bundle.init_pid());
         pid.and_then(|pid| of_process(pid, &bundle.id))
             .unwrap_or_else(|| Self { init: None, group: group_of_spec(bundle) })
+    }
+
+    /// The same while the shim lives. A child of the shim counts as well, whatever its group is called: nobody else reaps
+    /// it, so that its number cannot have gone to a stranger.
+    pub(crate) fn of_running(bundle: &Bundle, pid: u32, shim: Option<u32>) -> Self {
+        let found = Self::find(bundle, pid);
+        if found.init.is_some() || pid <= 1 {
+            return found;
+        }
+        let init = Pidfd::open(pid).ok();
+        let child = sys::process::proc_stat(pid).is_ok_and(|stat| shim == Some(stat.ppid));
+        Self { init: init.filter(|_| child), ..found }
+    }
+
+    /// Sends SIGKILL to the first process and, when `all` is asked for, to everything in the group; says whether there
+    /// was anything to send it to. Nothing is removed. Blocking.
+    ///
+    /// # Errors
+    /// The kernel refuses.
+    pub(crate) fn kill(&self, all: bool) -> Result<bool, Error> {
+        if let Some(init) = &self.init {
+            match init.send_signal(Signal::KILL.as_raw()) {
+                Err(gone) if gone.is_errno(rustix::io::Errno::SRCH) => {}
+                sent => {
+                    let group = Path::new(self.group.as_deref().unwrap_or("/"));
+                    sent.map_err(Error::sys("kill first process in", group))?;
+                }
+            }
+        }
+        if !all {
+            return Ok(self.init.is_some());
+        }
+        let Some(path) = &self.group else { return Ok(self.init.is_some()) };
+        let failed = |e| Error::sys("kill control group", Path::new(path))(e);
+        let group = Cgroup::at(path).map_err(failed)?;
+        let there = group.exists();
+        group.kill_all().map_err(failed)?;
+        Ok(there || self.init.is_some())
     }
 
     /// Kills and removes what is left; most often the shim's `delete` has left nothing. Blocking.

@@ -14,12 +14,13 @@ impl Runtime {
         id: &str,
         exec_id: &str,
     ) -> Result<Exit, Error> {
-        let (_, shim) = self.live(namespace, id).await?;
+        let (entry, shim) = self.live(namespace, id).await?;
         let request =
             DeleteRequest { id: id.to_owned(), exec_id: exec_id.to_owned(), ..DeleteRequest::default() };
         let limit = self.shared.options.timeouts.call;
         self.tracked("delete process", async move {
             let response: DeleteResponse = shim.client.call("Delete", &request, limit).await?;
+            entry.bundle.forget_exec_told(&request.exec_id);
             Ok(Exit {
                 pid: response.pid,
                 status: response.exit_status,
