@@ -166,8 +166,8 @@ impl Daemon {
                 anyhow::bail!("the daemon ended with {status}:\n{}", self.log());
             }
             anyhow::ensure!(
-                start.elapsed() < Duration::from_secs(20),
-                "no socket after 20 s:\n{}",
+                start.elapsed() < Duration::from_secs(60),
+                "no socket after 60 s:\n{}",
                 self.log()
             );
             std::thread::sleep(Duration::from_millis(2));

@@ -25,7 +25,7 @@ pub fn left(dir: &Path, namespace: &str) -> Vec<String> {
     left
 }
 
-/// Panic unless nothing is left within 10 s (removal of a cgroup or of a mount may trail the answer). Then remove the
+/// Panic unless nothing is left within a minute (removal of a cgroup or of a mount may trail the answer). Then remove the
 /// namespace's own empty directories, which every runtime leaves.
 pub fn assert_clean(dir: &Path, namespace: &str) {
     let start = Instant::now();
@@ -34,7 +34,7 @@ pub fn assert_clean(dir: &Path, namespace: &str) {
         if left.is_empty() {
             break;
         }
-        assert!(start.elapsed() < Duration::from_secs(10), "left behind: {left:#?}");
+        assert!(start.elapsed() < Duration::from_secs(60), "left behind: {left:#?}");
         std::thread::sleep(Duration::from_millis(20));
     }
     sweep(namespace);

@@ -38,9 +38,9 @@ impl Drop for Scratch {
     }
 }
 
-/// Poll `check` every 10 ms until it gives a value, for at most 20 s; then panic with `what`.
+/// Poll `check` every 10 ms until it gives a value, for at most a minute; then panic with `what`.
 pub fn eventually<T>(what: &str, check: impl FnMut() -> Option<T>) -> T {
-    eventually_within(Duration::from_secs(20), what, check)
+    eventually_within(Duration::from_secs(60), what, check)
 }
 
 /// As [`eventually`], with a bound of your own.

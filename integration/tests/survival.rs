@@ -18,10 +18,15 @@ struct Bench {
 }
 
 fn bench(name: &str) -> Bench {
+    bench_with(name, "")
+}
+
+/// With more tables for the daemon's configuration.
+fn bench_with(name: &str, config: &str) -> Bench {
     let scratch = Scratch::new(name).unwrap();
     let registry = Registry::start(scratch.path()).unwrap();
     let image = registry.push(&Image::busybox().unwrap(), "test/busybox", "latest").unwrap();
-    let mut daemon = Daemon::new(Kind::Ours, scratch.join("d"));
+    let mut daemon = Daemon::new(Kind::Ours, scratch.join("d")).config(config);
     daemon.start().unwrap();
     Bench { daemon, image, registry, scratch }
 }
@@ -67,7 +72,8 @@ impl Bench {
         }
         let bundles = self.daemon.state().join("io.containerd.runtime.v2.task").join(self.daemon.namespace());
         eventually("the bundles to be gone", || entries(&bundles).is_empty().then_some(()));
-        assert_eq!(self.daemon.shims(), Vec::<u32>::new());
+        // A shim hangs up first and ends a little later.
+        eventually("the shims to be gone", || self.daemon.shims().is_empty().then_some(()));
         self.daemon.stop().unwrap();
         self.daemon.assert_clean();
     }
@@ -162,19 +168,19 @@ fn a_killed_shim_gives_one_exit_and_leaves_nothing() {
 
 #[test]
 fn a_frozen_shim_delays_neither_start_up_nor_others() {
-    let mut b = bench("frozen");
+    // Whoever waits for the frozen one waits for minutes.
+    let mut b = bench_with("frozen", "[timeouts]\n\"io.containerd.timeout.shim.load\" = \"5m\"\n");
     b.pull();
     b.ctr(&["run", "-d", &b.image, "ice", "sleep", "1000"]);
     let frozen = b.daemon.shims()[0];
     b.ctr(&["run", "-d", &b.image, "fine", "sleep", "1000"]);
     b.daemon.kill9().unwrap();
     signal(frozen, Signal::SIGSTOP);
-    let up = b.daemon.start().unwrap();
-    assert!(up < Duration::from_secs(2), "{up:?}");
     let asked = Instant::now();
+    b.daemon.start().unwrap();
     assert_eq!(b.ctr(&["run", "--rm", &b.image, "new", "echo", "hi"]), "hi\n");
     assert_eq!(b.ctr(&["tasks", "exec", "--exec-id", "e", "fine", "echo", "hi"]), "hi\n");
-    assert!(asked.elapsed() < Duration::from_secs(4), "{:?}", asked.elapsed());
+    assert!(asked.elapsed() < Duration::from_secs(120), "{:?}", asked.elapsed());
     signal(frozen, Signal::SIGCONT);
     b.status("ice", "RUNNING");
     assert_eq!(b.ctr(&["tasks", "exec", "--exec-id", "e", "ice", "echo", "thawed"]), "thawed\n");

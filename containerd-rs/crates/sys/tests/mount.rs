@@ -349,8 +349,9 @@ fn unmounting_goes_through_stacks_and_trees_and_waits_for_the_busy() {
         while start.elapsed() < std::time::Duration::from_millis(120) {
             std::thread::park_timeout(std::time::Duration::from_millis(20));
         }
-        drop(busy);
+        // Said first: the unmount may be through before this thread runs on.
         sender.send(()).unwrap();
+        drop(busy);
     });
     mount::unmount(&target, UnmountFlags::empty()).unwrap();
     closed.try_recv().expect("unmounted while a file was open");

@@ -12,7 +12,7 @@ use image::transfer::Destination;
 use image::{archive, tag};
 
 use crate::node::{Node, Sample, channel};
-use crate::resolve::{quick, with_login};
+use crate::resolve::{patient, with_login};
 
 const PROGRAM: &str = "/usr/bin/docker-registry";
 
@@ -119,16 +119,16 @@ async fn push_then_pull() {
     let node = Node::new();
     let name = format!("{}/some/where:t1", registry.address);
     given(&node, &sample, &name).await;
-    push(&node.local, &node.scope, &Resolver::new(quick()), PushOptions::new(&name, &name)).await.unwrap();
+    push(&node.local, &node.scope, &Resolver::new(patient()), PushOptions::new(&name, &name)).await.unwrap();
     // Again: everything is there. Then under another repository: mounted or sent.
-    push(&node.local, &node.scope, &Resolver::new(quick()), PushOptions::new(&name, &name)).await.unwrap();
+    push(&node.local, &node.scope, &Resolver::new(patient()), PushOptions::new(&name, &name)).await.unwrap();
     let copy = format!("{}/else/where:t2", registry.address);
     tag(&node.local, &node.scope, &name, &Destination::named(&copy)).await.unwrap();
-    push(&node.local, &node.scope, &Resolver::new(quick()), PushOptions::new(&copy, &copy)).await.unwrap();
+    push(&node.local, &node.scope, &Resolver::new(patient()), PushOptions::new(&copy, &copy)).await.unwrap();
 
     for reference in [&name, &copy, &format!("{}/some/where@{}", registry.address, sample.digest())] {
         let other = Node::new();
-        let images = pull(&other.local, &other.scope, &Resolver::new(quick()), PullOptions::new(reference))
+        let images = pull(&other.local, &other.scope, &Resolver::new(patient()), PullOptions::new(reference))
             .await
             .unwrap();
         assert_eq!(images[0].target.digest, sample.digest(), "{reference}");
@@ -136,7 +136,7 @@ async fn push_then_pull() {
             assert!(other.has(&Digest::sha256(layer)).await);
         }
     }
-    let e = Resolver::new(quick())
+    let e = Resolver::new(patient())
         .repository(&format!("{}/some/where:none", registry.address))
         .unwrap()
         .resolve()
@@ -152,7 +152,7 @@ async fn half_a_blob_is_completed_by_a_range() {
     let node = Node::new();
     let name = format!("{}/a:t1", registry.address);
     given(&node, &sample, &name).await;
-    push(&node.local, &node.scope, &Resolver::new(quick()), PushOptions::new(&name, &name)).await.unwrap();
+    push(&node.local, &node.scope, &Resolver::new(patient()), PushOptions::new(&name, &name)).await.unwrap();
 
     let other = Node::new();
     let digest = Digest::sha256(&sample.layers[0]);
@@ -161,7 +161,7 @@ async fn half_a_blob_is_completed_by_a_range() {
     let mut writer = other.local.content.writer(&other.scope, options).await.unwrap();
     writer.write(&sample.layers[0][..1_000_000]).await.unwrap();
     writer.close().await;
-    pull(&other.local, &other.scope, &Resolver::new(quick()), PullOptions::new(&name)).await.unwrap();
+    pull(&other.local, &other.scope, &Resolver::new(patient()), PullOptions::new(&name)).await.unwrap();
     assert!(other.has(&digest).await);
 }
 
@@ -181,7 +181,7 @@ async fn logins() {
     push(&node.local, &node.scope, &good(), PushOptions::new(&name, &name)).await.unwrap();
     let other = Node::new();
     pull(&other.local, &other.scope, &good(), PullOptions::new(&name)).await.unwrap();
-    for bad in [quick(), with_login(&registry.address, "me", "wrong")] {
+    for bad in [patient(), with_login(&registry.address, "me", "wrong")] {
         let e = pull(&Node::new().local, &other.scope, &Resolver::new(bad), PullOptions::new(&name))
             .await
             .unwrap_err();
@@ -194,6 +194,6 @@ async fn logins() {
 async fn nobody_listens() {
     let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
     let reference = format!("127.0.0.1:{port}/a:1");
-    let e = Resolver::new(quick()).repository(&reference).unwrap().resolve().await.unwrap_err();
+    let e = Resolver::new(patient()).repository(&reference).unwrap().resolve().await.unwrap_err();
     assert!(e.to_string().contains("refused"), "{e}");
 }

@@ -5,7 +5,7 @@ use base::{Descriptor, ErrorKind, Kinded};
 use image::registry::{HostDirs, Resolver, ResolverOptions};
 
 use crate::faulty::{Auth, Fault, Faulty};
-use crate::resolve::quick;
+use crate::resolve::patient;
 
 const MANIFEST: &str = r#"{"schemaVersion":2,"config":{},"layers":[]}"#;
 
@@ -19,7 +19,7 @@ fn configured(registry: &str, toml: &str) -> Configured {
     std::fs::create_dir_all(dir.path().join(registry)).unwrap();
     std::fs::write(dir.path().join(registry).join("hosts.toml"), toml).unwrap();
     let options =
-        ResolverOptions { hosts_dirs: HostDirs::parse(&dir.path().display().to_string()), ..quick() };
+        ResolverOptions { hosts_dirs: HostDirs::parse(&dir.path().display().to_string()), ..patient() };
     Configured { _dir: dir, options }
 }
 

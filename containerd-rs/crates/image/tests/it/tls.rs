@@ -15,7 +15,7 @@ use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 
 use crate::faulty::{Auth, Fault, Faulty};
-use crate::resolve::{quick, with_login};
+use crate::resolve::{patient, with_login};
 
 const MANIFEST: &str = r#"{"schemaVersion":2,"config":{},"layers":[]}"#;
 
@@ -89,14 +89,14 @@ async fn resolve(registry: &Faulty, settings: &str, options: ResolverOptions) ->
 #[tokio::test]
 async fn authorities_are_checked() {
     let registry = start(Auth::Open, "", false).await;
-    resolve(&registry, "ca = \"ca.pem\"\n", quick()).await.unwrap();
-    resolve(&registry, "skip_verify = true\n", quick()).await.unwrap();
-    let e = resolve(&registry, "", quick()).await.unwrap_err();
+    resolve(&registry, "ca = \"ca.pem\"\n", patient()).await.unwrap();
+    resolve(&registry, "skip_verify = true\n", patient()).await.unwrap();
+    let e = resolve(&registry, "", patient()).await.unwrap_err();
     assert!(e.contains("certificate"), "{e}");
     assert_eq!(registry.seen().len(), 2);
-    let e = resolve(&registry, "ca = \"missing.pem\"\n", quick()).await.unwrap_err();
+    let e = resolve(&registry, "ca = \"missing.pem\"\n", patient()).await.unwrap_err();
     assert!(e.contains("missing.pem") && e.contains("No such file"), "{e}");
-    let e = resolve(&registry, "ca = \"client.key\"\n", quick()).await.unwrap_err();
+    let e = resolve(&registry, "ca = \"client.key\"\n", patient()).await.unwrap_err();
     assert!(e.contains("no certificate in it"), "{e}");
 }
 
@@ -104,10 +104,10 @@ async fn authorities_are_checked() {
 async fn clients_prove_themselves() {
     let registry = start(Auth::Open, "", true).await;
     let settings = "ca = \"ca.pem\"\nclient = [[\"client.pem\", \"client.key\"]]\n";
-    resolve(&registry, settings, quick()).await.unwrap();
-    let e = resolve(&registry, "ca = \"ca.pem\"\n", quick()).await.unwrap_err();
+    resolve(&registry, settings, patient()).await.unwrap();
+    let e = resolve(&registry, "ca = \"ca.pem\"\n", patient()).await.unwrap_err();
     assert!(e.contains("ertificate"), "{e}");
-    let e = resolve(&registry, "ca = \"ca.pem\"\nclient = \"client.pem\"\n", quick()).await.unwrap_err();
+    let e = resolve(&registry, "ca = \"ca.pem\"\nclient = \"client.pem\"\n", patient()).await.unwrap_err();
     assert!(e.contains("unable to read key"), "{e}");
 }
 
@@ -120,7 +120,7 @@ async fn docker_style_directories() {
     for (from, to) in [("ca.pem", "ca.crt"), ("client.pem", "client.cert"), ("client.key", "client.key")] {
         std::fs::copy(fixture(from), host.join(to)).unwrap();
     }
-    let options = ResolverOptions { hosts_dirs: HostDirs::parse(dir.path().to_str().unwrap()), ..quick() };
+    let options = ResolverOptions { hosts_dirs: HostDirs::parse(dir.path().to_str().unwrap()), ..patient() };
     Resolver::new(options)
         .repository(&format!("{}/a:1", registry.address()))
         .unwrap()
@@ -133,9 +133,9 @@ async fn docker_style_directories() {
 async fn loopback_with_tls_needs_no_settings() {
     let registry = start(Auth::Open, "", false).await;
     let reference = format!("{}/a:1", registry.address());
-    Resolver::new(quick()).repository(&reference).unwrap().resolve().await.unwrap();
+    Resolver::new(patient()).repository(&reference).unwrap().resolve().await.unwrap();
     // Whoever insists on plain text gets it, and fails.
-    let options = ResolverOptions { default_scheme: Some(Scheme::Http), ..quick() };
+    let options = ResolverOptions { default_scheme: Some(Scheme::Http), ..patient() };
     assert!(Resolver::new(options).repository(&reference).unwrap().resolve().await.is_err());
 }
 
@@ -208,7 +208,7 @@ async fn through_a_proxy() {
     let options = ResolverOptions {
         hosts_dirs: HostDirs::parse(dir.path().to_str().unwrap()),
         proxies: Proxies::new("", &format!("http://me:word@{proxy}"), ""),
-        ..quick()
+        ..patient()
     };
     Resolver::new(options).repository("reg.test/a:1").unwrap().resolve().await.unwrap();
     let head = asked.lock().unwrap()[0].clone();
@@ -222,7 +222,7 @@ async fn through_a_proxy() {
     let options = ResolverOptions {
         default_scheme: Some(Scheme::Http),
         proxies: Proxies::new(&format!("http://me:word@{}", plain.address()), "", ""),
-        ..quick()
+        ..patient()
     };
     Resolver::new(options).repository("reg.test/a:1").unwrap().resolve().await.unwrap();
     let seen = &plain.seen()[0];

@@ -16,7 +16,7 @@ use snapshot::{ApplyOptions, CompareOptions, Differ, Snapshots};
 
 use crate::faulty::{Auth, Fault, Faulty};
 use crate::node::{Node, Sample, listener};
-use crate::resolve::quick;
+use crate::resolve::patient;
 
 /// Applies gzip layers to bind mounts in this process, and notes what it did.
 struct Recorder {
@@ -129,7 +129,7 @@ async fn layers_in_order_with_their_labels() {
         progress: Some(sink),
         ..PullOptions::new(&reference)
     };
-    pull(&node.local, &node.scope, &Resolver::new(quick()), options).await.unwrap();
+    pull(&node.local, &node.scope, &Resolver::new(patient()), options).await.unwrap();
 
     let wanted: Vec<Digest> = sample.layers.iter().map(Digest::sha256).collect();
     assert_eq!(*unpacking.recorder.applied.lock().unwrap(), wanted);
@@ -160,7 +160,7 @@ async fn layers_in_order_with_their_labels() {
 
     // A second time nothing is applied.
     let options = PullOptions { unpack: vec![unpacking.target.clone()], ..PullOptions::new(&reference) };
-    pull(&node.local, &node.scope, &Resolver::new(quick()), options).await.unwrap();
+    pull(&node.local, &node.scope, &Resolver::new(patient()), options).await.unwrap();
     assert_eq!(unpacking.recorder.applied.lock().unwrap().len(), 3);
 }
 
@@ -168,8 +168,8 @@ async fn layers_in_order_with_their_labels() {
 async fn lower_layers_are_unpacked_while_upper_ones_download() {
     let (registry, sample, reference) = start(&[1000, 2 << 20]).await;
     registry.fault("GET", Digest::sha256(&sample.layers[1]).as_str(), 1, Fault::HangAfter(1 << 20));
-    let mut options = quick();
-    options.timeouts.stall = Duration::from_secs(3);
+    let mut options = patient();
+    options.timeouts.stall = Duration::from_secs(8);
     let node = Node::new();
     let unpacking = target(&node, "linux/amd64", false).await;
     let running = {
@@ -199,7 +199,7 @@ async fn ten_pulls_unpack_once() {
             (node.local.clone(), node.scope.clone(), unpacking.target.clone(), reference.clone());
         tasks.spawn(async move {
             let options = PullOptions { unpack: vec![target], ..PullOptions::new(reference) };
-            pull(&local, &scope, &Resolver::new(quick()), options).await.unwrap();
+            pull(&local, &scope, &Resolver::new(patient()), options).await.unwrap();
         });
     }
     while let Some(done) = tasks.join_next().await {
@@ -218,7 +218,7 @@ async fn a_wrong_diff_id_leaves_no_snapshot() {
     let node = Node::new();
     let unpacking = target(&node, "linux/amd64", true).await;
     let options = PullOptions { unpack: vec![unpacking.target.clone()], ..PullOptions::new(&reference) };
-    let e = pull(&node.local, &node.scope, &Resolver::new(quick()), options).await.unwrap_err();
+    let e = pull(&node.local, &node.scope, &Resolver::new(patient()), options).await.unwrap_err();
     assert_eq!(e.kind(), ErrorKind::FailedPrecondition);
     assert!(base::chain(&e).contains("wrong diff id"), "{}", base::chain(&e));
     assert!(keys(&node, &unpacking).await.is_empty());
@@ -232,7 +232,7 @@ async fn a_failed_download_is_the_error_not_the_unpacking() {
     let node = Node::new();
     let unpacking = target(&node, "linux/amd64", false).await;
     let options = PullOptions { unpack: vec![unpacking.target.clone()], ..PullOptions::new(&reference) };
-    let e = pull(&node.local, &node.scope, &Resolver::new(quick()), options).await.unwrap_err();
+    let e = pull(&node.local, &node.scope, &Resolver::new(patient()), options).await.unwrap_err();
     assert_eq!(e.kind(), ErrorKind::NotFound, "{}", base::chain(&e));
     assert!(keys(&node, &unpacking).await.iter().all(|k| !k.starts_with("extract-")));
 }
@@ -243,7 +243,7 @@ async fn another_platform_is_not_unpacked() {
     let node = Node::new();
     let unpacking = target(&node, "linux/s390x", false).await;
     let options = PullOptions { unpack: vec![unpacking.target.clone()], ..PullOptions::new(&reference) };
-    pull(&node.local, &node.scope, &Resolver::new(quick()), options).await.unwrap();
+    pull(&node.local, &node.scope, &Resolver::new(patient()), options).await.unwrap();
     assert!(keys(&node, &unpacking).await.is_empty());
     assert_eq!(node.images().len(), 1);
 }

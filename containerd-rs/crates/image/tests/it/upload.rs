@@ -9,7 +9,7 @@ use base::{Descriptor, Digest};
 use image::registry::{BodySource, Pushed, Resolver};
 
 use crate::faulty::{Auth, Fault, Faulty};
-use crate::resolve::{quick, with_login};
+use crate::resolve::{impatient, patient, with_login};
 
 struct Memory(Vec<u8>);
 
@@ -48,7 +48,7 @@ async fn mounted_when_another_repository_has_it() {
     let registry = Faulty::start(Auth::Open).await;
     let (descriptor, source) = blob(1000);
     registry.blob("from/here", source.0.clone());
-    let repository = Resolver::new(quick()).repository(&format!("{}/a:1", registry.address())).unwrap();
+    let repository = Resolver::new(patient()).repository(&format!("{}/a:1", registry.address())).unwrap();
     let outcome =
         repository.push(&descriptor, source.clone(), Some("from/here"), Arc::default()).await.unwrap();
     assert_eq!(outcome, Pushed::Mounted("from/here".to_owned()));
@@ -73,7 +73,7 @@ async fn manifests_go_to_tag_or_digest() {
         (format!(":t3@{other}"), digest.to_string()),
     ] {
         let repository =
-            Resolver::new(quick()).repository(&format!("{}/a{object}", registry.address())).unwrap();
+            Resolver::new(patient()).repository(&format!("{}/a{object}", registry.address())).unwrap();
         repository.push(&descriptor, source.clone(), None, Arc::default()).await.unwrap();
         assert!(registry.has(&format!("/v2/a/manifests/{name}")), "{object}");
     }
@@ -85,7 +85,7 @@ async fn trouble_is_reported_with_the_registrys_words() {
     let registry = Faulty::start(Auth::Open).await;
     registry.fault("PUT", "", 1, Fault::Status(413));
     let (descriptor, source) = blob(1000);
-    let repository = Resolver::new(quick()).repository(&format!("{}/a:1", registry.address())).unwrap();
+    let repository = Resolver::new(patient()).repository(&format!("{}/a:1", registry.address())).unwrap();
     let e = repository.push(&descriptor, source, None, Arc::default()).await.unwrap_err();
     assert!(e.to_string().contains("413") && e.to_string().contains("the test wants it"), "{e}");
     assert!(!e.to_string().contains("state=secret"), "{e}");
@@ -96,7 +96,7 @@ async fn a_body_is_sent_again_after_a_passing_error() {
     let registry = Faulty::start(Auth::Open).await;
     registry.fault("PUT", "", 1, Fault::Status(503));
     let (descriptor, source) = blob(300_000);
-    let repository = Resolver::new(quick()).repository(&format!("{}/a:1", registry.address())).unwrap();
+    let repository = Resolver::new(patient()).repository(&format!("{}/a:1", registry.address())).unwrap();
     assert_eq!(repository.push(&descriptor, source, None, Arc::default()).await.unwrap(), Pushed::Uploaded);
 }
 
@@ -105,7 +105,7 @@ async fn an_upload_that_is_not_answered_ends() {
     let registry = Faulty::start(Auth::Open).await;
     registry.fault("PUT", "", 99, Fault::Silence);
     let (descriptor, source) = blob(64 << 20);
-    let repository = Resolver::new(quick()).repository(&format!("{}/a:1", registry.address())).unwrap();
+    let repository = Resolver::new(impatient()).repository(&format!("{}/a:1", registry.address())).unwrap();
     let e = repository.push(&descriptor, source, None, Arc::default()).await.unwrap_err();
     assert!(e.to_string().contains("no progress of the upload within 500ms"), "{e}");
 }

@@ -20,7 +20,7 @@ use sys::mount::TempMount;
 
 use crate::distribution::{Distribution, given};
 use crate::node::{Node, Sample, descriptor, gzip};
-use crate::resolve::quick;
+use crate::resolve::patient;
 
 /// The worker of this build: examples are built next to tests.
 fn worker() -> PathBuf {
@@ -68,7 +68,7 @@ async fn from_a_registry_to_a_root_file_system() {
     let name = format!("{}/some/thing:t1", registry.address);
     let from = Node::new();
     given(&from, &sample, &name).await;
-    push(&from.local, &from.scope, &Resolver::new(quick()), PushOptions::new(&name, &name)).await.unwrap();
+    push(&from.local, &from.scope, &Resolver::new(patient()), PushOptions::new(&name, &name)).await.unwrap();
 
     let node = Node::new();
     let dir = tempfile::tempdir().unwrap();
@@ -82,7 +82,7 @@ async fn from_a_registry_to_a_root_file_system() {
     let platform = Matcher::only(&Platform::parse("linux/amd64").unwrap());
     let target = UnpackTarget { snapshots: snapshots.clone(), differ, platform };
     let options = PullOptions { unpack: vec![target], ..PullOptions::new(&name) };
-    pull(&node.local, &node.scope, &Resolver::new(quick()), options).await.unwrap();
+    pull(&node.local, &node.scope, &Resolver::new(patient()), options).await.unwrap();
 
     // The image keeps its snapshots alive: nothing goes with a collection.
     let content = LocalContent::open(&node.path().join("content"), node.local.meta.clone()).unwrap();

@@ -315,7 +315,7 @@ impl Daemon {
 
     pub fn wait(&self, id: &str) -> Exit {
         self.run(async {
-            tokio::time::timeout(Duration::from_secs(20), self.runtime.wait(&self.namespace, id, ""))
+            tokio::time::timeout(PATIENCE, self.runtime.wait(&self.namespace, id, ""))
                 .await
                 .expect("wait ends")
         })
@@ -415,14 +415,17 @@ pub fn alive(pid: u32) -> bool {
     fs::read_to_string(format!("/proc/{pid}/stat")).is_ok_and(|s| !s.contains(") Z "))
 }
 
-/// Polls until `check` gives something; panics after 20 s.
+/// Longer than anything takes, on a machine however busy.
+pub const PATIENCE: Duration = Duration::from_secs(60);
+
+/// Polls until `check` gives something; panics after [`PATIENCE`].
 pub fn eventually<T>(what: &str, mut check: impl FnMut() -> Option<T>) -> T {
     let start = Instant::now();
     loop {
         if let Some(value) = check() {
             return value;
         }
-        assert!(start.elapsed() < Duration::from_secs(20), "waited for: {what}");
+        assert!(start.elapsed() < PATIENCE, "waited for: {what}");
         std::thread::sleep(Duration::from_millis(10));
     }
 }
