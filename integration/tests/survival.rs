@@ -166,6 +166,44 @@ fn a_killed_shim_gives_one_exit_and_leaves_nothing() {
     b.finish();
 }
 
+/// The shim dies right after it has written an exit down, while the daemon cannot listen.
+#[test]
+fn an_exit_of_which_a_dead_shim_left_only_the_record_is_told_as_it_was() {
+    let b = bench("record");
+    b.pull();
+    let events = b.scratch.join("events");
+    let out = std::fs::File::create(&events).unwrap();
+    let mut listener = b.daemon.ctr_command(&["events"]).stdout(Stdio::from(out)).spawn().unwrap();
+    let told = || std::fs::read_to_string(&events).ok();
+    let mut n = 0;
+    eventually("the subscription", || {
+        n += 1;
+        b.ctr(&["namespaces", "create", &format!("probe{n}")]);
+        told().filter(|t| !t.is_empty())
+    });
+    let script = "trap 'exit 23' TERM; echo ready; while :; do usleep 10000; done";
+    let log = b.scratch.join("out.log");
+    let uri = format!("file://{}", log.display());
+    b.ctr(&["run", "-d", "--log-uri", &uri, &b.image, "c", "sh", "-c", script]);
+    eventually("the trap to be set", || std::fs::read_to_string(&log).ok().filter(|t| t.contains("ready")));
+    let container = b.task("c").unwrap().0;
+    let (daemon, shim) = (b.daemon.pid().unwrap(), b.daemon.shims()[0]);
+    let bundles = b.daemon.state().join("io.containerd.runtime.v2.task").join(b.daemon.namespace());
+    signal(daemon, Signal::SIGSTOP);
+    signal(container, Signal::SIGTERM);
+    eventually("the record", || bundles.join("c/exits/init.json").exists().then_some(()));
+    signal(shim, Signal::SIGKILL);
+    signal(daemon, Signal::SIGCONT);
+    eventually("the deletion", || told().filter(|t| t.contains("/tasks/delete")));
+    let seen = told().unwrap();
+    let exits: Vec<_> = seen.lines().filter(|line| line.contains("/tasks/exit")).collect();
+    assert!(exits.len() == 1 && exits[0].contains("\"exit_status\":23"), "{seen}");
+    eventually("the task to be gone", || b.task("c").is_none().then_some(()));
+    listener.kill().unwrap();
+    listener.wait().unwrap();
+    b.finish();
+}
+
 #[test]
 fn a_frozen_shim_delays_neither_start_up_nor_others() {
     // Whoever waits for the frozen one waits for minutes.

@@ -162,7 +162,7 @@ async fn next<M: prost::Message + Name + Default>(
             return Ok(event.unpack::<M>()?);
         }
     };
-    tokio::time::timeout(Duration::from_secs(20), wait)
+    tokio::time::timeout(Duration::from_secs(60), wait)
         .await
         .map_err(|_| anyhow::anyhow!("no event on {topic}"))?
 }
