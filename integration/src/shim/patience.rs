@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use ttrpc::context;
 
 /// How long anything may take.
-pub const PATIENCE: Duration = Duration::from_secs(30);
+pub const PATIENCE: Duration = Duration::from_secs(120);
 
 /// Polls until `probe` gives something, for at most [`PATIENCE`]; then panics with `what`.
 pub async fn eventually<T>(what: &str, mut probe: impl FnMut() -> Option<T>) -> T {

@@ -227,7 +227,8 @@ async fn read_some(output: &mut Option<pipe::Receiver>, text: &mut Vec<u8>) {
 fn drain(output: &mut Option<pipe::Receiver>, text: &mut Vec<u8>) {
     let Some(receiver) = output else { return };
     let mut buffer = [0; 4096];
-    while let Ok(n) = receiver.try_read(&mut buffer) {
+    // Asks the kernel: the event loop may have heard of the end before it heard of the last bytes.
+    while let Ok(n) = rustix::io::read(&*receiver, &mut buffer) {
         if n == 0 || text.len() >= MAX_OUTPUT {
             return;
         }

@@ -39,7 +39,7 @@ impl Node {
         let Node { local, scope: _, dir } = self;
         drop(local);
         // Blocking work of the dropped pull may still hold the database.
-        let until = std::time::Instant::now() + std::time::Duration::from_secs(10);
+        let until = std::time::Instant::now() + std::time::Duration::from_secs(60);
         while Metadata::open(&dir.path().join("meta"), MetadataOptions::default()).is_err() {
             assert!(std::time::Instant::now() < until, "the database is never closed");
             std::thread::sleep(std::time::Duration::from_millis(5));

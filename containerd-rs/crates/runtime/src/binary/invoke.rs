@@ -63,6 +63,9 @@ impl Kinded for InvokeError {
     }
 }
 
+/// Reads after a program's end: more than a pipe holds at once.
+const LAST_READS: u32 = 512;
+
 /// One run of a shim program.
 pub(crate) struct Invocation<'a> {
     pub(crate) program: &'a Path,
@@ -162,9 +165,9 @@ async fn collect(child: &mut Child, readers: &mut Readers) -> io::Result<ExitSta
             () = async { match stderr { Some(r) => r.pump().await, None => std::future::pending().await } } => {}
         }
     };
-    stdout.drain();
+    stdout.finish();
     if let Some(stderr) = stderr {
-        stderr.drain();
+        stderr.finish();
     }
     Ok(status)
 }
@@ -213,21 +216,40 @@ impl Reader {
         }
     }
 
-    /// Takes what is there now.
+    /// Takes what the pipe is known to hold.
     fn drain(&mut self) {
         let mut buffer = [0u8; 4096];
         while let Some(pipe) = &self.pipe {
             match pipe.try_read(&mut buffer) {
                 Ok(0) => self.pipe = None,
-                Ok(n) => {
-                    let room = KEPT_OUTPUT.saturating_sub(self.kept.len()).min(n);
-                    self.kept.extend_from_slice(&buffer[..room]);
-                }
+                Ok(n) => self.keep(&buffer[..n]),
                 Err(e) if e.kind() == io::ErrorKind::WouldBlock => return,
                 Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
                 Err(_) => self.pipe = None,
             }
         }
+    }
+
+    /// Takes what a program that has ended left in the pipe. Asks the kernel: the event loop may have heard of the
+    /// end before it heard of the last bytes. Who else writes there is not waited for, nor read for ever.
+    fn finish(&mut self) {
+        let Some(pipe) = self.pipe.take() else { return };
+        let mut buffer = [0u8; 4096];
+        let mut left = LAST_READS;
+        while left > 0 {
+            left -= 1;
+            match rustix::io::read(&pipe, &mut buffer) {
+                Ok(0) => return,
+                Ok(n) => self.keep(&buffer[..n]),
+                Err(rustix::io::Errno::INTR) => {}
+                Err(_) => return,
+            }
+        }
+    }
+
+    fn keep(&mut self, bytes: &[u8]) {
+        let room = KEPT_OUTPUT.saturating_sub(self.kept.len()).min(bytes.len());
+        self.kept.extend_from_slice(&bytes[..room]);
     }
 }
 
@@ -253,5 +275,33 @@ fn go_status(status: ExitStatus) -> String {
         (None, Some(9)) => "signal: killed".to_owned(),
         (None, Some(signal)) => format!("signal: {signal}"),
         (None, None) => status.to_string(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::expect_used)]
+    use super::*;
+    use std::io::Write;
+
+    #[tokio::test]
+    async fn last_words_are_heard_before_the_event_loop_tells_of_them() {
+        let (ours, mut theirs) = io::pipe().unwrap();
+        let mut reader = Reader::new(ours).unwrap();
+        // The event loop has no turn between the write and the read.
+        theirs.write_all(b"unix:///run/s/x").unwrap();
+        reader.finish();
+        assert_eq!(reader.kept, b"unix:///run/s/x");
+    }
+
+    #[tokio::test]
+    async fn what_others_go_on_writing_holds_up_nobody() {
+        let (ours, mut theirs) = io::pipe().unwrap();
+        let mut reader = Reader::new(ours).unwrap();
+        let writer = std::thread::spawn(move || while theirs.write_all(&[b'y'; 65536]).is_ok() {});
+        reader.finish();
+        assert!(reader.kept.len() <= KEPT_OUTPUT);
+        drop(reader);
+        writer.join().unwrap();
     }
 }

@@ -113,7 +113,7 @@ pub fn noise(len: usize) -> Vec<u8> {
 }
 
 pub async fn eventually<T>(mut check: impl FnMut() -> Option<T>) -> T {
-    let end = std::time::Instant::now() + Duration::from_secs(10);
+    let end = std::time::Instant::now() + Duration::from_secs(60);
     loop {
         if let Some(found) = check() {
             return found;
