@@ -80,7 +80,7 @@ impl Chain {
                 Some(before) => Stdio::from(before),
             };
             let (started, out) = start(step, input, payloads.get(&step.processor.id))
-                .map_err(|e| e.during(&format!("failed to get stream processor for {}", step.media_type)))?;
+                .map_err(|e| e.during(format!("failed to get stream processor for {}", step.media_type)))?;
             running.push(started);
             output = Some(out);
         }
