@@ -131,7 +131,15 @@ pub(crate) fn write_private(path: &Path, text: &[u8]) -> Result<(), Error> {
         .mode(0o600)
         .open(path)
         .and_then(|mut f| f.write_all(text))
-        .map_err(|e| Error::unknown(format!("write {}: {e}", path.display())))
+        .map_err(|e| {
+            let text = format!("write {}: {e}", path.display());
+            // A bundle that is not there, as the original tells it.
+            if e.kind() == std::io::ErrorKind::NotFound {
+                Error::not_found(text)
+            } else {
+                Error::unknown(text)
+            }
+        })
 }
 
 #[cfg(test)]

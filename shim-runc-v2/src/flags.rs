@@ -116,9 +116,12 @@ impl Flags {
     }
 }
 
-/// What `-h` prints.
-pub(crate) const USAGE: &str = "Usage of containerd-shim-runc-v2:
-  -address string
+/// What `-h` prints. `program` is how it was called.
+pub(crate) fn usage(program: &str) -> String {
+    format!("Usage of {program}:\n{FLAGS}")
+}
+
+const FLAGS: &str = "  -address string
     \tgrpc address back to main containerd
   -bundle string
     \tpath to the bundle if not workdir

@@ -31,6 +31,7 @@ mod spec;
 mod systemd;
 mod task;
 mod verb;
+mod words;
 
 use std::io::Write;
 use std::process::ExitCode;
@@ -42,21 +43,27 @@ use flags::Flags;
 const NAME: &str = "io.containerd.runc.v2";
 
 fn main() -> ExitCode {
-    let words = std::env::args_os().skip(1).map(|w| w.to_string_lossy().into_owned());
-    let done = flags::parse(words).and_then(|flags| run(&flags));
-    match done {
+    let mut words = std::env::args_os().map(|w| w.to_string_lossy().into_owned());
+    let program = words.next().unwrap_or_default();
+    let flags = match flags::parse(words) {
+        Ok(flags) if flags.help => return say(&flags::usage(&program), 0),
+        Ok(flags) => flags,
+        // As Go's flag package ends.
+        Err(e) => return say(&format!("{e}\n{}", flags::usage(&program)), 2),
+    };
+    match run(&flags) {
         Ok(()) => ExitCode::SUCCESS,
-        Err(e) => {
-            let _ = write!(std::io::stderr(), "{NAME}: {}", base::error::wire_text(&e, &e));
-            ExitCode::FAILURE
-        }
+        Err(e) => say(&format!("{NAME}: {}", words::as_go(&base::error::wire_text(&e, &e))), 1),
     }
 }
 
+/// Writes to standard error, and ends so.
+fn say(text: &str, code: u8) -> ExitCode {
+    let _ = std::io::stderr().write_all(text.as_bytes());
+    ExitCode::from(code)
+}
+
 fn run(flags: &Flags) -> Result<(), Error> {
-    if flags.help {
-        return print(flags::USAGE);
-    }
     if flags.version {
         return print(concat!(
             "containerd-shim-runc-v2:\n  Version:  ",

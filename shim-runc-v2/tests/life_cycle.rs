@@ -134,7 +134,10 @@ async fn execs_end_before_their_container() {
     );
     // It never ran: still created for whoever asks, and nobody waits for it in vain.
     let state = task.state("box", "none").await.unwrap();
-    assert_eq!((state.status.unwrap(), state.pid, state.exited_at.is_some()), (Status::CREATED, 0, false));
+    assert_eq!(
+        (state.status.unwrap(), state.pid, state.exited_at.seconds),
+        (Status::CREATED, 0, -62_135_596_800)
+    );
     assert_eq!(refusal(task.kill("box", "none", 9).await).0, Code::FAILED_PRECONDITION);
     task.wait("box", "none").await.unwrap();
     task.delete("box", "none").await.unwrap();

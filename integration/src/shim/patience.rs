@@ -54,7 +54,7 @@ pub fn signal(pid: u32, signal: i32) {
     }
 }
 
-/// Whether a process is there and is no zombie.
+/// Whether a process is there and is no zombie. One whose first thread is dead lives on in the others, and holds its files.
 pub fn is_alive(pid: u32) -> bool {
-    sys::process::proc_stat(pid).is_ok_and(|s| !s.is_zombie())
+    sys::process::proc_stat(pid).is_ok_and(|s| !s.is_zombie() || s.threads > 1)
 }

@@ -65,6 +65,8 @@ pub(crate) async fn start(
         .stderr(Stdio::null());
     sys::spawn::pass_fds(&mut command, vec![out_r, err_r, ready_w])
         .map_err(|e| failed("failed to start binary process", &e))?;
+    // It is ended by SIGTERM, which is blocked here.
+    sys::spawn::unblock_signals(&mut command);
     let child = command.spawn().map_err(|e| failed("failed to start binary process", &e))?;
     drop(command);
     let mut logger = Logger { pid: child.id(), exit: reaper.watch(child.id()) };

@@ -45,10 +45,10 @@ pub(crate) fn state(id: &str, exec_id: &str, snapshot: Snapshot) -> StateRespons
     response.stdout = snapshot.stdio.stdout;
     response.stderr = snapshot.stdio.stderr;
     response.terminal = snapshot.stdio.terminal;
-    if let Some(exit) = snapshot.exit {
-        response.exit_status = exit.code;
-        response.exited_at = Some(timestamp(exit.at)).into();
-    }
+    response.exit_status = snapshot.exit.map_or(0, |exit| exit.code);
+    // The original sends the zero time of Go for none.
+    let at = snapshot.exit.map_or_else(base::timestamp::zero, |exit| exit.at);
+    response.exited_at = Some(timestamp(at)).into();
     response
 }
 

@@ -116,7 +116,7 @@ fn status(e: &Error) -> ttrpc::Status {
         ErrorKind::DataLoss => ttrpc::Code::DATA_LOSS,
         ErrorKind::Unauthenticated => ttrpc::Code::UNAUTHENTICATED,
     };
-    ttrpc::get_status(code, base::error::wire_text(e, e))
+    ttrpc::get_status(code, crate::words::as_go(&base::error::wire_text(e, e)))
 }
 
 fn read<M: Message>(payload: &[u8]) -> Result<M, Error> {

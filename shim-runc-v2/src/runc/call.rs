@@ -193,6 +193,8 @@ fn spawn(binary: &str, args: &[String], streams: Streams) -> std::io::Result<(u3
     };
     // The runtime dies with us: nobody would know of what it left half-made.
     sys::spawn::die_with_parent(&mut command);
+    // Ours are blocked; a container must get its own.
+    sys::spawn::unblock_signals(&mut command);
     Ok((command.spawn()?.id(), output))
 }
 

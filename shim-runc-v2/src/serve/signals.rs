@@ -10,8 +10,8 @@ use nix::sys::signalfd::{SfdFlags, SignalFd};
 use crate::io::watch::{self, Watched};
 use crate::reaper::Reaper;
 
-/// The signals that concern us, blocked everywhere else in this process. (Children start with none blocked: the
-/// standard library sees to that.)
+/// The signals that concern us, blocked everywhere else in this process. Children must be started with
+/// [`sys::spawn::unblock_signals`]: they inherit what is blocked.
 pub(crate) struct Signals(Arc<Watched>);
 
 impl Signals {

@@ -28,6 +28,22 @@ pub fn die_with_parent(command: &mut Command) {
     unsafe { command.pre_exec(set) };
 }
 
+/// Lets the child start with no signal blocked. A child inherits its parent's mask, through every exec after it, too: a
+/// process that reads its own signals from a descriptor has blocked them, and what it starts would never see them.
+pub fn unblock_signals(command: &mut Command) {
+    let set = || {
+        let mut none = std::mem::MaybeUninit::<libc::sigset_t>::uninit();
+        // SAFETY: sigemptyset fills the set that it is given; sigprocmask only reads it, and takes null for "no old one".
+        let done = unsafe {
+            libc::sigemptyset(none.as_mut_ptr());
+            libc::sigprocmask(libc::SIG_SETMASK, none.as_ptr(), std::ptr::null_mut())
+        };
+        if done == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+    };
+    // SAFETY: between fork and exec only the system call rt_sigprocmask is made; nothing is allocated, locked or dropped.
+    unsafe { command.pre_exec(set) };
+}
+
 /// Gives the child `fds` as descriptors 3, 4, 5, ... They stay open here until `command` is dropped.
 ///
 /// # Errors
@@ -69,6 +85,32 @@ mod tests {
     #![allow(clippy::unwrap_used, clippy::expect_used)]
     use super::*;
     use std::io::Read;
+
+    #[test]
+    fn a_child_has_no_signal_blocked() {
+        // A thread of its own: the mask is a thread's.
+        let run = |unblock: bool| {
+            let mut blocked = std::mem::MaybeUninit::<libc::sigset_t>::uninit();
+            // SAFETY: the set is filled before it is read, and belongs to this thread.
+            unsafe {
+                libc::sigemptyset(blocked.as_mut_ptr());
+                libc::sigaddset(blocked.as_mut_ptr(), libc::SIGUSR1);
+                assert_eq!(
+                    libc::pthread_sigmask(libc::SIG_SETMASK, blocked.as_ptr(), std::ptr::null_mut()),
+                    0
+                );
+            }
+            let mut command = Command::new("/bin/grep");
+            command.args(["SigBlk", "/proc/self/status"]);
+            if unblock {
+                unblock_signals(&mut command);
+            }
+            String::from_utf8(command.output().unwrap().stdout).unwrap()
+        };
+        let of = |unblock| std::thread::spawn(move || run(unblock)).join().unwrap();
+        assert_eq!(of(true), "SigBlk:\t0000000000000000\n");
+        assert_eq!(of(false), "SigBlk:\t0000000000000200\n", "the parent's mask is what it would have");
+    }
 
     #[test]
     fn descriptors_arrive_in_order() {
