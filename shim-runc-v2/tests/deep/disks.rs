@@ -194,11 +194,11 @@ async fn a_full_disk_loses_no_exit() {
     task.exec(&full.id, "e", &["true"], |_| {}).await.unwrap();
     let (code, message) = refusal(task.start(&full.id, "e").await);
     assert_eq!(code, Code::UNKNOWN);
-    assert!(message.contains("No space left on device"), "{message}");
+    assert!(message.contains("no space left on device"), "{message}");
     task.delete(&full.id, "e").await.unwrap();
     // A container cannot be made there.
     let (_, message) = refusal(task.create(&request_for(&roomy, &late)).await);
-    assert!(message.contains("No space left on device"), "{message}");
+    assert!(message.contains("no space left on device"), "{message}");
     assert!(!runtime_state(&place, "late").exists());
     assert_eq!(refusal(task.state("late", "").await).0, Code::NOT_FOUND);
 
