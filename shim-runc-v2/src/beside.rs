@@ -12,7 +12,7 @@ use base::{Error, ErrorKind};
 use tokio::runtime::{Builder, Runtime};
 use tokio::sync::{Semaphore, oneshot};
 
-use crate::task::cancel::Cancel;
+use crate::task::cancel::{Cancel, cancelled};
 
 /// Room in a lane.
 const ROOM: usize = 4;
@@ -92,13 +92,6 @@ impl Lane {
             ErrorKind::Canceled => Error::new(late, format!("{what}: context canceled")),
             _ => Error::new(late, format!("{what}: not done within {:.1} s", limit.as_secs_f64())),
         })
-    }
-}
-
-async fn cancelled(cancel: Option<&Cancel>) {
-    match cancel {
-        Some(cancel) => cancel.cancelled().await,
-        None => std::future::pending().await,
     }
 }
 

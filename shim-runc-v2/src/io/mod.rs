@@ -23,6 +23,7 @@ use tokio::sync::Notify;
 use tokio::task::JoinHandle;
 
 use crate::reaper::Reaper;
+use crate::task::cancel::Cancel;
 use pump::{OnBreak, Progress, Sink, pump};
 pub(crate) use uri::Stdio;
 use uri::{Target, plain};
@@ -48,6 +49,10 @@ pub(crate) struct Owner<'a> {
     pub(crate) uid: u32,
     /// Group of them.
     pub(crate) gid: u32,
+    /// Time that the caller leaves us.
+    pub(crate) limit: Duration,
+    /// Stops what waits.
+    pub(crate) cancel: Option<&'a Cancel>,
 }
 
 /// Streams that are open on our side and wait for the process.
@@ -93,7 +98,7 @@ pub(crate) async fn prepare(reaper: &Reaper, stdio: &Stdio, owner: &Owner<'_>) -
     match target {
         Target::Null => {}
         Target::Logger(uri) => {
-            let fed = logger::start(reaper, &uri, owner.id, owner.namespace).await?;
+            let fed = logger::start(reaper, &uri, owner).await?;
             prepared.logger = Some(fed.logger);
             if stdio.terminal {
                 prepared.outputs.push((fed.stderr, Sink::Stream(writable(nonblocking(fed.stdout)?)?)));

@@ -11,7 +11,7 @@ use tokio::net::unix::pipe;
 
 use crate::reaper::Reaper;
 use crate::runc::log;
-use crate::task::cancel::Cancel;
+use crate::task::cancel::{Cancel, cancelled};
 
 /// Output kept of a run; more is read and thrown away, so that the runtime never blocks on us.
 const MAX_OUTPUT: usize = 4 << 20;
@@ -118,6 +118,14 @@ impl Failed {
         }
     }
 
+    /// Whether the runtime says that it does not know the container (any more).
+    pub(crate) fn says_gone(&self) -> bool {
+        let words = self.words();
+        // The second is crun's, of its directory for the container.
+        words.contains("does not exist")
+            || (words.contains("cannot open directory") && words.contains("No such file or directory"))
+    }
+
     /// Everything known, for decisions on words.
     pub(crate) fn words(&self) -> String {
         match &self.logged {
@@ -209,13 +217,6 @@ fn capture(command: &mut Command) -> std::io::Result<pipe::Receiver> {
     pipe::Receiver::from_owned_fd(ours)
 }
 
-async fn cancelled(cancel: Option<&Cancel>) {
-    match cancel {
-        Some(cancel) => cancel.cancelled().await,
-        None => std::future::pending().await,
-    }
-}
-
 async fn read_some(output: &mut Option<pipe::Receiver>, text: &mut Vec<u8>) {
     let Some(receiver) = output else { return std::future::pending().await };
     let mut buffer = [0; 1024];
@@ -262,6 +263,19 @@ mod tests {
             "exec: \"no-runc\": executable file not found in $PATH"
         );
         assert_eq!(not_started("/x/runc", &missing()), "fork/exec /x/runc: no such file or directory");
+    }
+
+    #[test]
+    fn words_for_a_container_that_is_gone() {
+        for (words, gone) in [
+            ("container \"a\" does not exist", true),
+            ("container does not exist", true),
+            ("cannot open directory `/run/crun/a`: No such file or directory", true),
+            ("open /b/log: No such file or directory", false),
+        ] {
+            let failure = Failure::Status { binary: "r".into(), status: 1, output: String::new() };
+            assert_eq!(Failed { failure, logged: Ok(Some(words.into())) }.says_gone(), gone, "{words}");
+        }
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! The runtime's own account of what went wrong: its JSON log.
 //!
-//! runc, crun and youki write one object per line, `{"level":"error","msg":"...","time":"..."}`. The last
+//! runc and youki write one object per line, `{"level":"error","msg":"...","time":"..."}`, crun one over several. The last
 //! error since the call began is what clients are told; kubelet matches words in it. This is the one
 //! place that reads another program's text.
 
@@ -60,17 +60,25 @@ pub(crate) fn last_error(path: &Path, mark: &Mark) -> std::io::Result<Option<Str
     file.seek(SeekFrom::Start(from))?;
     let mut text = Vec::new();
     file.take(MAX_READ).read_to_end(&mut text)?;
-    Ok(if over { error_among(text.split(|b| *b == b'\n')) } else { last_error_in(&text) })
+    Ok(if over { error_among(&text, objects(&text)) } else { last_error_in(&text) })
 }
 
 fn last_error_in(text: &[u8]) -> Option<String> {
-    error_among(text.rsplit(|b| *b == b'\n'))
+    let objects: Vec<usize> = objects(text).collect();
+    error_among(text, objects.into_iter().rev())
 }
 
-/// The first error among lines. One that does not parse (garbage, or cut in the middle) is passed over.
-fn error_among<'a>(mut lines: impl Iterator<Item = &'a [u8]>) -> Option<String> {
-    let error = lines.find_map(|line| {
-        let line = serde_json::from_slice::<Line>(line).ok()?;
+/// Where objects may begin: each at the start of a line. (crun spreads one over several lines.)
+fn objects(text: &[u8]) -> impl Iterator<Item = usize> {
+    let lines = text.iter().enumerate().filter(|(_, b)| **b == b'\n').map(|(at, _)| at + 1);
+    std::iter::once(0).chain(lines).filter(|at| text.get(*at) == Some(&b'{'))
+}
+
+/// The first error among the objects that begin at `starts`. What does not parse (garbage, or cut in the middle) is passed over.
+fn error_among(text: &[u8], mut starts: impl Iterator<Item = usize>) -> Option<String> {
+    let error = starts.find_map(|at| {
+        let mut values = serde_json::Deserializer::from_slice(&text[at..]).into_iter::<Line>();
+        let line = values.next()?.ok()?;
         ["error", "fatal"].iter().any(|l| line.level.eq_ignore_ascii_case(l)).then_some(line)
     })?;
     let (message, why) = (error.msg.trim(), error.error.trim());
@@ -110,6 +118,10 @@ mod tests {
             (
                 "{\"timestamp\":\"t\",\"level\":\"ERROR\",\"message\":\"a\",\"error\":\"b\",\"target\":\"youki\"}\n",
                 Some("a: b"),
+            ),
+            (
+                "{\n  \"msg\": \"a\",\n  \"level\": \"error\"\n}\n{\n  \"msg\": \"b\",\n  \"level\": \"error\"\n}\n",
+                Some("b"),
             ),
             ("[1,2]\n7\n", None),
         ] {

@@ -236,6 +236,9 @@ impl Runc {
         for name in &options.empty_namespaces {
             args.extend(["--empty-ns", name]);
         }
+        if !options.parent_path.is_empty() {
+            args.extend(["--parent-path", &options.parent_path]);
+        }
         args.push(id);
         self.plain(reaper, "checkpoint", &args, LONG).await
     }

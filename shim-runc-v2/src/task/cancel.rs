@@ -25,3 +25,11 @@ impl Cancel {
         let _ = self.0.subscribe().wait_for(|set| *set).await;
     }
 }
+
+/// Ends when `cancel` is set; never without one. Cancel-safe.
+pub(crate) async fn cancelled(cancel: Option<&Cancel>) {
+    match cancel {
+        Some(cancel) => cancel.cancelled().await,
+        None => std::future::pending().await,
+    }
+}

@@ -28,6 +28,9 @@ impl Tasks {
             "" => (container.bundle.join("work").join("criu-work"), true),
             path => (PathBuf::from(path), false),
         };
+        // Newer runtimes make the last part of it only.
+        let made = std::fs::create_dir_all(&work);
+        made.map_err(|e| Error::unknown(format!("mkdir {}: {e}", work.display())))?;
         let done =
             container.runc.checkpoint(self.reaper(), &container.id, &request.path, &work, &options).await;
         let kept = container.bundle.join("criu-dump.log");

@@ -128,6 +128,8 @@ impl Tasks {
             namespace: &self.0.namespace,
             uid: made.options.io_uid,
             gid: made.options.io_gid,
+            limit,
+            cancel: Some(cancel),
         };
         let prepared = io::prepare(self.reaper(), &stdio, &owner).await?;
         if !made.checkpoint.is_empty() {

@@ -105,7 +105,7 @@ impl Tasks {
             return Ok(());
         };
         // Gone already, as after a checkpoint.
-        if failed.words().contains("does not exist") {
+        if failed.says_gone() {
             return Ok(());
         }
         Err(Error::unknown(failed.told_as("failed to delete task")))

@@ -61,6 +61,9 @@ impl Tasks {
             "" => container.bundle.join("work"),
             path => path.into(),
         };
+        // Newer runtimes make the last part of it only.
+        let made = std::fs::create_dir_all(&work);
+        made.map_err(|e| Error::unknown(format!("mkdir {}: {e}", work.display())))?;
         let plan = Plan { pid_file: container.bundle.join("init.pid"), terminal, limit, cancel: None };
         let launched = launch(self.reaper(), plan, prepared, |l| {
             container.runc.restore(
@@ -134,6 +137,8 @@ impl Tasks {
             namespace: &self.0.namespace,
             uid: container.options.io_uid,
             gid: container.options.io_gid,
+            limit,
+            cancel: None,
         };
         let launched = match io::prepare(self.reaper(), &stdio, &owner).await {
             Ok(prepared) => {

@@ -74,7 +74,7 @@ fn run_delete(flags: &Flags, bundle: &Path) -> Result<(), Error> {
         tokio::spawn(Signals::take()?.run(reaper.clone(), |_| {}));
         let runc = Runc::new(&bundle::read_options(bundle), &flags.namespace, bundle);
         if let Err(failed) = runc.delete(&reaper, &flags.id, true, RUNTIME).await
-            && !failed.words().contains("does not exist")
+            && !failed.says_gone()
         {
             warning!("failed to remove runc container: {}", failed.words());
         }

@@ -47,12 +47,17 @@ pub(crate) fn main(flags: &Flags) -> Result<(), Error> {
     }
     if params.dialect != Dialect::Protobuf {
         // These daemons find a shim again through this file.
-        sys::fs::write_atomic(Path::new("address"), address.as_bytes(), 0o644)
-            .map_err(|e| Error::unknown("write address").with_source(e))?;
+        note_address(&address).map_err(|e| Error::unknown("write address").with_source(e))?;
     }
     std::io::stdout()
         .write_all(&bootstrap::answer(params.dialect, &address)?)
         .map_err(|e| Error::unknown("print address").with_source(e))
+}
+
+/// Whole or not at all for who reads it; not durable, for a shim does not survive what would need that.
+fn note_address(address: &str) -> std::io::Result<()> {
+    std::fs::write(".address", address)?;
+    std::fs::rename(".address", "address")
 }
 
 /// The link `s` in the bundle tells whoever cleans up where the socket is.

@@ -5,6 +5,10 @@
 #[path = "../driver/mod.rs"]
 mod driver;
 
+mod checkpoint;
 mod classes;
 mod disks;
+mod loggers;
+mod namespaces;
 mod parts;
+mod runtimes;
