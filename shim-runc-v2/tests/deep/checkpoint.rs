@@ -32,8 +32,8 @@ async fn checkpoint(
     task.0.checkpoint(forever(), &request).await.map(drop)
 }
 
-/// What a refusal of CRIU must look like; says so, for it is all that can be shown here.
-fn is_clear(bundle: &Bundle, error: ttrpc::Error) {
+/// What a refusal of CRIU must look like, and its reason.
+fn is_clear(bundle: &Bundle, error: ttrpc::Error) -> String {
     let (code, message) = refusal::<()>(Err(error));
     let kept = bundle.dir.join("criu-dump.log");
     assert_eq!(code, Code::UNKNOWN);
@@ -41,7 +41,7 @@ fn is_clear(bundle: &Bundle, error: ttrpc::Error) {
     assert!(message.ends_with(&format!("path= {}", kept.display())), "{message}");
     let why = std::fs::read_to_string(&kept).unwrap_or_default();
     let line = why.lines().find(|l| l.contains("Error")).unwrap_or("(no log)");
-    println!("CRIU does not fit this kernel, only its refusal is shown: {line}");
+    line.to_owned()
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -56,7 +56,8 @@ async fn a_checkpoint_is_restored_or_refused_with_a_reason() {
     // Left running.
     let work = place.dir.path().join("criu-work");
     if let Err(e) = checkpoint(&task, "clock", &image, |o| o.work_path = text(&work)).await {
-        is_clear(&bundle, e);
+        let why = is_clear(&bundle, e);
+        println!("CRIU does not fit this kernel, only its refusal is shown: {why}");
         // It runs as if nothing had been.
         assert_eq!(task.state("clock", "").await.unwrap().status.unwrap(), Status::RUNNING);
         let before = count(&bundle).unwrap();
