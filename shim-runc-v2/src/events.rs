@@ -1,6 +1,6 @@
 //! Tells the daemon what happened, in order, however long it is away.
 //!
-//! One task owns the connection. Events wait in a queue that is bounded in bytes; each is sent until the
+//! One task owns the connection. Events wait in a queue that is bounded in bytes, in which exits are the last to be dropped; each is sent until the
 //! daemon has acknowledged it, so a daemon that comes back gets what it missed, and one that acknowledged
 //! gets nothing twice. (An acknowledgement that is lost on the way is the one case of a repeat.)
 //!
@@ -23,8 +23,10 @@ use ttrpc::context;
 use crate::logger::{debug, error, warning};
 use crate::rpc::convert::timestamp;
 
-/// Bytes of events that may wait: thousands of exits.
+/// Bytes of events that may wait. Beyond it the oldest news goes that is no exit.
 const MAX_QUEUED: usize = 1 << 20;
+/// Bytes of exits that may wait: more than ten thousand, half a day of a probe every three seconds.
+const MAX_EXITS: usize = 4 << 20;
 /// Time for the daemon to take one event.
 const CALL: Duration = Duration::from_secs(5);
 /// First and longest pause between tries.
@@ -53,6 +55,24 @@ struct Queue {
     events: VecDeque<Envelope>,
     bytes: usize,
     lost: u64,
+    /// How many there are of each rank.
+    ranks: [usize; 3],
+}
+
+/// What matters least goes first when the queue is full: execs that came and ran, then everything but exits.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Rank {
+    Exec,
+    News,
+    Exit,
+}
+
+fn rank(event: &Envelope) -> Rank {
+    match event.topic.as_str() {
+        "/tasks/exec-added" | "/tasks/exec-started" => Rank::Exec,
+        "/tasks/exit" => Rank::Exit,
+        _ => Rank::News,
+    }
 }
 
 fn weight(event: &Envelope) -> usize {
@@ -212,20 +232,33 @@ enum Refused {
 impl Queue {
     fn push(&mut self, event: Envelope) {
         self.bytes += weight(&event);
+        self.ranks[rank(&event) as usize] += 1;
         self.events.push_back(event);
-        // The first one may be on its way; what goes is the oldest behind it.
-        while self.bytes > MAX_QUEUED && self.events.len() > 1 {
-            if let Some(old) = self.events.remove(1) {
-                self.bytes -= weight(&old);
-                self.lost += 1;
-                error!("event queue is full, dropped {} ({} so far)", old.topic, self.lost);
-            }
+        while self.bytes > MAX_QUEUED && (self.drop_oldest(Rank::Exec) || self.drop_oldest(Rank::News)) {}
+        while self.bytes > MAX_EXITS && self.drop_oldest(Rank::Exit) {}
+    }
+
+    /// Drops the oldest event of a rank; false when there is none. The first one may be on its way: it stays.
+    fn drop_oldest(&mut self, least: Rank) -> bool {
+        if self.ranks[least as usize] == 0 {
+            return false;
         }
+        let found = self.events.iter().skip(1).position(|e| rank(e) == least);
+        let Some(old) = found.and_then(|at| self.events.remove(at + 1)) else { return false };
+        self.bytes -= weight(&old);
+        self.ranks[least as usize] -= 1;
+        self.lost += 1;
+        // Not a line for each: the daemon that would read them is away.
+        if self.lost.is_power_of_two() {
+            error!("event queue is full, dropped {} ({} so far)", old.topic, self.lost);
+        }
+        true
     }
 
     fn pop(&mut self) {
         if let Some(event) = self.events.pop_front() {
             self.bytes -= weight(&event);
+            self.ranks[rank(&event) as usize] -= 1;
         }
         if self.events.is_empty() {
             // Room that an outage has needed is not needed for ever.
@@ -250,19 +283,35 @@ mod tests {
     #[test]
     fn the_queue_is_bounded_and_keeps_order() {
         let publisher = Publisher::new("/nonexistent", "n");
-        for n in 0..20_000 {
+        for n in 0..30_000 {
             publisher.send("/tasks/exit", &exit(n));
         }
         let mut queue = publisher.queue();
-        assert!(queue.bytes <= MAX_QUEUED && queue.lost > 0);
+        assert!(queue.bytes <= MAX_EXITS && queue.lost > 0);
         let pid = |e: &Envelope| protos::shim::any::unpack::<TaskExit>(&e.event).unwrap().pid;
         assert_eq!(pid(&queue.events[0]), 0, "the one that may be on its way stays");
         let pids: Vec<u32> = queue.events.iter().map(pid).collect();
-        assert!(pids.is_sorted() && *pids.last().unwrap() == 19_999);
+        assert!(pids.is_sorted() && *pids.last().unwrap() == 29_999);
         while !queue.events.is_empty() {
             queue.pop();
         }
         assert_eq!((queue.bytes, queue.events.capacity()), (0, 0));
+    }
+
+    #[test]
+    fn exits_are_the_last_to_go() {
+        let publisher = Publisher::new("/nonexistent", "n");
+        for n in 0..3000 {
+            for topic in ["/tasks/exec-added", "/tasks/start", "/tasks/exec-started", "/tasks/exit"] {
+                publisher.send(topic, &exit(n));
+            }
+        }
+        let queue = publisher.queue();
+        assert!(queue.bytes <= MAX_QUEUED && queue.lost > 0);
+        let count = |topic: &str| queue.events.iter().filter(|e| e.topic == topic).count();
+        assert_eq!((count("/tasks/exit"), count("/tasks/exec-started")), (3000, 0));
+        assert!(count("/tasks/start") > 0, "no more than needed");
+        assert_eq!(count("/tasks/exec-added"), 1, "the one that may be on its way");
     }
 
     #[test]

@@ -67,6 +67,11 @@ impl Seen {
         self.envelopes.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Makes room: what was seen so far counts no more.
+    pub fn forget(&self) {
+        self.envelopes().clear();
+    }
+
     /// Everything from number `first` on.
     pub fn since(&self, first: usize) -> Vec<Envelope> {
         self.envelopes().iter().skip(first).cloned().collect()
