@@ -65,6 +65,14 @@ bench:
 	cargo build --release --locked -p integration --bin bench
 	CONTAINERD_RS_DIST=$(CURDIR)/$(DIST) target/release/bench
 
+## make soak     the shim after 100 000 execs and 1 000 000 calls, and 50 idle ones (SOAK_EXECS, SOAK_CALLS, SOAK_IDLE, SOAK_REST; see shim-runc-v2/tests/soak.rs)
+soak:
+	@$(DEPS) build demo
+	$(MAKE) --no-print-directory dist
+	export SHIM_UNDER_TEST=$(CURDIR)/$(DIST)/containerd-shim-runc-v2 SOAK_STRICT=1
+	export SOAK_EXECS=$${SOAK_EXECS:-100000} SOAK_CALLS=$${SOAK_CALLS:-1000000} SOAK_IDLE=$${SOAK_IDLE:-50} SOAK_REST=$${SOAK_REST:-10}
+	cargo test --locked -p shim-runc-v2 --test soak -- --nocapture --test-threads 1
+
 ## make install  the binaries, systemd unit, man pages and completions (PREFIX, DESTDIR; LINKS=1 adds containerd and ctr as links)
 install:
 	@test -x $(DIST)/containerd-rs || $(MAKE) --no-print-directory build

@@ -10,6 +10,7 @@ pub fn shim() -> String {
 }
 
 /// `Place::new()`: a place for [`shim`].
+#[allow(dead_code)] // not every test file makes one so
 pub trait OfOurs {
     /// See the trait.
     #[allow(async_fn_in_trait)]

@@ -32,8 +32,13 @@ fn parse(text: &str, mode: Mode, mounts: &[MountInfo]) -> Option<Cgroup> {
         return Some(Cgroup::V2(below(Path::new(MOUNT_POINT), Path::new(group))));
     }
     let mut dirs = BTreeMap::new();
-    for (controllers, path) in lines.filter(|(controllers, _)| !controllers.is_empty()) {
-        for controller in controllers.split(',') {
+    for (controllers, path) in lines {
+        if controllers.is_empty()
+            && let Some(mount) = v2_tree(mounts)
+        {
+            dirs.insert(UNIFIED.to_owned(), below(&mount.mount_point, Path::new(path)));
+        }
+        for controller in controllers.split(',').filter(|c| !c.is_empty()) {
             if let Some(mount) = mount_of(controller, mounts) {
                 // Inside a container the mount shows a part of the tree: the path is relative to that.
                 let path = Path::new(path);
@@ -43,6 +48,13 @@ fn parse(text: &str, mode: Mode, mounts: &[MountInfo]) -> Option<Cgroup> {
         }
     }
     (!dirs.is_empty()).then_some(Cgroup::V1(dirs))
+}
+
+/// The key of the directory in the version 2 tree that a hybrid machine has besides.
+const UNIFIED: &str = "unified";
+
+fn v2_tree(mounts: &[MountInfo]) -> Option<&MountInfo> {
+    mounts.iter().find(|m| m.fstype == "cgroup2" && m.mount_point.starts_with(MOUNT_POINT))
 }
 
 fn mount_of<'a>(controller: &str, mounts: &'a [MountInfo]) -> Option<&'a MountInfo> {
@@ -59,7 +71,11 @@ pub(super) fn at(group: &str) -> Result<Cgroup> {
         return Ok(Cgroup::V2(below(Path::new(MOUNT_POINT), path)));
     }
     let mut dirs = BTreeMap::new();
-    for mount in mountinfo()?.iter().filter(|m| m.fstype == "cgroup") {
+    let mounts = mountinfo()?;
+    if let Some(mount) = v2_tree(&mounts) {
+        dirs.insert(UNIFIED.to_owned(), below(&mount.mount_point, path));
+    }
+    for mount in mounts.iter().filter(|m| m.fstype == "cgroup") {
         for controller in mount.super_options.split(',').filter(|o| is_controller(o)) {
             dirs.insert(controller.to_owned(), below(&mount.mount_point, path));
         }
@@ -115,6 +131,14 @@ mod tests {
             ("name=systemd", "/sys/fs/cgroup/systemd/"),
         ];
         assert_eq!(dirs.len(), expected.len());
+        // The tree of version 2 that such a machine has besides.
+        let mut unified = mount("/", "/sys/fs/cgroup/unified", "rw");
+        unified.fstype = "cgroup2".into();
+        let Some(Cgroup::V1(both)) = parse(text, Mode::Hybrid, &[mounts[1].clone(), unified]) else {
+            panic!()
+        };
+        assert_eq!(both["unified"], Path::new("/sys/fs/cgroup/unified/unified/x"));
+        assert_eq!(both.len(), 2);
         for (controller, dir) in expected {
             assert_eq!(dirs[controller], Path::new(dir));
         }

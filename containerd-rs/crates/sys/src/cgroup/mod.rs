@@ -54,7 +54,7 @@ const CGROUP2_SUPER_MAGIC: u64 = 0x6367_7270;
 /// One control group. It need not exist (any more).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Cgroup {
-    /// A directory per controller ("memory", "cpu", "name=systemd", ...).
+    /// A directory per controller ("memory", "cpu", "name=systemd", ...), and on a hybrid machine "unified", without limits.
     V1(BTreeMap<String, PathBuf>),
     /// One directory.
     V2(PathBuf),
