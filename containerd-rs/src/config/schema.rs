@@ -26,7 +26,6 @@ const FOREIGN: &[&str] = &[
     CRI_RUNTIME,
     GRPC_TCP,
     "io.containerd.differ.v1.erofs",
-    "io.containerd.image-verifier.v1.bindir",
     "io.containerd.internal.v1.opt",
     "io.containerd.internal.v1.tracing",
     "io.containerd.monitor.task.v1.cgroups",

@@ -65,6 +65,9 @@ pub enum Error {
         #[source]
         source: Box<Error>,
     },
+    /// No verifier of images lets it through.
+    #[error(transparent)]
+    Verify(#[from] crate::verify::VerifyError),
     /// A task of the transfer is gone.
     #[error("task ended abnormally")]
     Task(#[source] tokio::task::JoinError),
@@ -128,6 +131,7 @@ impl Kinded for Error {
                 _ => ErrorKind::Unknown,
             },
             Error::While { source, .. } => source.kind(),
+            Error::Verify(e) => e.kind(),
             Error::Task(_) => ErrorKind::Internal,
         }
     }

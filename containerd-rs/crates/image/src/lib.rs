@@ -17,6 +17,7 @@ pub mod registry;
 mod tag;
 pub mod transfer;
 pub mod unpack;
+pub mod verify;
 
 pub use error::{Error, Result};
 pub use tag::tag;

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use base::oci::{self, Document, ImageConfig, Index, Manifest, annotation, media_type};
 use base::platform::Matcher;
-use base::{Descriptor, Digest, Labels, Platform, Scope};
+use base::{Descriptor, Digest, ErrorKind, Labels, Platform, Scope};
 use bytes::Bytes;
 use store::ContentStore;
 
@@ -12,6 +12,9 @@ use crate::error::{Error, Result};
 
 /// Indexes in indexes are followed so deep.
 pub const MAX_DEPTH: usize = 8;
+
+/// Documents of one image that are followed.
+pub(crate) const MAX_DOCUMENTS: usize = 10_000;
 
 /// Whether this is a manifest or an index.
 pub fn is_document(descriptor: &Descriptor) -> bool {
@@ -27,8 +30,25 @@ pub(crate) fn refuse_schema1(descriptor: &Descriptor) -> Result<()> {
 }
 
 /// Reads a blob into memory, at most [`oci::MAX_DOCUMENT`] bytes.
+///
+/// # Errors
+/// NotFound; DataLoss for bytes that are not those of the digest: the store has set them aside.
 pub async fn read_blob(content: &dyn ContentStore, scope: &Scope, descriptor: &Descriptor) -> Result<Bytes> {
-    Ok(content.open(scope, &descriptor.digest).await?.read_all(oci::MAX_DOCUMENT).await?)
+    let bytes = content.open(scope, &descriptor.digest).await?.read_all(oci::MAX_DOCUMENT).await?;
+    match descriptor.digest.verifies(&bytes) {
+        true => Ok(bytes),
+        false => Err(damaged(content, scope, &descriptor.digest).await),
+    }
+}
+
+/// Has the store set a blob aside whose bytes turned out to be the wrong ones, so that it can be
+/// fetched again; the error to go on with.
+pub(crate) async fn damaged(content: &dyn ContentStore, scope: &Scope, digest: &Digest) -> Error {
+    if let Err(e) = content.audit(scope, digest).await {
+        tracing::warn!(%digest, error = base::chain(&e), "damaged content cannot be set aside");
+    }
+    let text = format!("content {digest} is damaged: it was set aside and has to be fetched again");
+    Error::refused(ErrorKind::DataLoss, text)
 }
 
 /// What a manifest or index names, in its order: config, layers; or manifests. Nothing for any other

@@ -383,6 +383,30 @@ async fn a_blob_without_its_bytes_is_not_found_and_can_be_fetched_again() {
 }
 
 #[tokio::test]
+async fn an_audit_sets_wrong_bytes_aside_and_leaves_right_ones_alone() {
+    let (store, ns, other) = (Store::new(), scope("a"), scope("b"));
+    let data = bytes(700_000, 9);
+    let digest = store.blob(&ns, &data, &[]).await;
+    store.blob(&other, &data, &[]).await;
+    assert!(store.content.audit(&ns, &digest).await.unwrap());
+    let path = store.blob_path(&digest);
+    std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o644)).unwrap();
+    let mut wrong = data.clone();
+    wrong[650_000] ^= 1;
+    std::fs::write(&path, &wrong).unwrap();
+    assert!(!store.content.audit(&ns, &digest).await.unwrap());
+    assert!(!path.exists());
+    for ns in [&ns, &other] {
+        assert!(!store.has(ns, &digest).await);
+        assert_eq!(store.content.audit(ns, &digest).await.unwrap_err().kind(), ErrorKind::NotFound);
+    }
+    let aside = path.ancestors().nth(3).unwrap().join(format!("corrupt/sha256-{}", digest.hex()));
+    assert_eq!(std::fs::read(aside).unwrap(), wrong);
+    store.blob(&ns, &data, &[]).await;
+    assert!(store.content.audit(&ns, &digest).await.unwrap());
+}
+
+#[tokio::test]
 async fn abort_removes_the_ingest_even_while_it_is_written() {
     let (store, ns) = (Store::new(), scope("a"));
     let mut w = writer(&store, &ns, "r").await;

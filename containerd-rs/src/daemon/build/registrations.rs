@@ -22,6 +22,7 @@ pub(super) const SHIM: &str = "io.containerd.shim.v1";
 pub(super) const SNAPSHOTTER: &str = "io.containerd.snapshotter.v1";
 pub(super) const STREAMING: &str = "io.containerd.streaming.v1";
 pub(super) const TRANSFER: &str = "io.containerd.transfer.v1";
+pub(super) const VERIFIER: &str = "io.containerd.image-verifier.v1";
 
 type Plugin = Registration<Context>;
 
@@ -46,7 +47,8 @@ pub(super) fn all(config: &Config) -> Vec<Plugin> {
         Plugin::new(RUNTIME, "task", &[SHIM], runtimes::tasks),
         Plugin::new(SANDBOX_STORE, "local", &[METADATA], nothing),
         Plugin::new(STREAMING, "manager", &[METADATA], base_parts::streaming),
-        Plugin::new(TRANSFER, "local", &[LEASE, METADATA, DIFFER, SNAPSHOTTER], images::transfer),
+        Plugin::new(VERIFIER, "bindir", &[], images::bindir),
+        Plugin::new(TRANSFER, "local", &[LEASE, METADATA, DIFFER, VERIFIER, SNAPSHOTTER], images::transfer),
         Plugin::new(SERVICE, "containers-service", &[EVENT, METADATA], nothing),
         Plugin::new(SERVICE, "content-service", &[METADATA], nothing),
         Plugin::new(SERVICE, "diff-service", &[DIFFER], storage::diff_order),

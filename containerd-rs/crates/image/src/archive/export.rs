@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet, HashSet};
 
 use base::oci::{Index, Manifest, annotation, media_type};
 use base::platform::Matcher;
-use base::{Descriptor, Digest, Reference, Scope};
+use base::{Descriptor, Digest, ErrorKind, Kinded, Reference, Scope};
 use bytes::Bytes;
 use tokio::sync::mpsc;
 
@@ -182,7 +182,13 @@ impl Export<'_> {
             for (name, descriptor) in self.blobs.iter().filter(|(name, _)| name.starts_with(&prefix)) {
                 let blob = self.local.content.open(self.scope, &descriptor.digest).await?;
                 let size = descriptor.checked_size().map_err(|e| Error::invalid(e.to_string()))?;
-                writer.blob(name, &blob, &descriptor.digest, size).await?;
+                match writer.blob(name, &blob, &descriptor.digest, size).await {
+                    Err(e) if e.kind() == ErrorKind::DataLoss => {
+                        let content = &*self.local.content;
+                        return Err(manifest::damaged(content, self.scope, &descriptor.digest).await);
+                    }
+                    done => done?,
+                }
             }
         }
         writer.file(INDEX_FILE, 0o644, &index).await?;

@@ -30,6 +30,7 @@ use crate::manifest;
 use crate::registry::{Repository, Resolver};
 use crate::transfer::{Destination, Local, Progress, ProgressSink, Reporter, TransferLease, store_images};
 use crate::unpack::{UnpackTarget, unpack};
+use crate::verify::{Verifiers, VerifyError};
 
 /// Downloads at a time when the caller does not say.
 pub const DEFAULT_DOWNLOADS: usize = 3;
@@ -51,6 +52,8 @@ pub struct PullOptions {
     pub unpack: Vec<UnpackTarget>,
     /// Downloads at a time; 0: [`DEFAULT_DOWNLOADS`].
     pub max_concurrent_downloads: usize,
+    /// Who must allow the image, once it is known what the reference stands for.
+    pub verifiers: Option<Verifiers>,
     /// Who is told about the progress.
     pub progress: Option<ProgressSink>,
 }
@@ -67,6 +70,7 @@ impl PullOptions {
             manifest_limit: 0,
             unpack: Vec::new(),
             max_concurrent_downloads: 0,
+            verifiers: None,
             progress: None,
         }
     }
@@ -89,7 +93,14 @@ pub async fn pull(
 ) -> Result<Vec<Image>> {
     let lease = TransferLease::take(&local.meta, scope).await?;
     let (reporter, telling) = Reporter::start(options.progress.clone(), &options.reference, "downloading");
-    let outcome = run(local, &lease.scope, resolver, &options, &reporter).await;
+    let mut outcome = run(local, &lease.scope, resolver, &options, &reporter).await;
+    if let Err(e) = &outcome
+        && e.kind() == ErrorKind::DataLoss
+    {
+        // The store had something and has set it aside: once more, this time it is fetched.
+        tracing::warn!(reference = options.reference, error = base::chain(e), "pulling once more");
+        outcome = run(local, &lease.scope, resolver, &options, &reporter).await;
+    }
     let resumable = outcome.as_ref().err().is_some_and(Error::is_transient);
     lease.release(resumable).await;
     reporter.finish(telling).await;
@@ -112,6 +123,15 @@ async fn run(
     manifest::refuse_schema1(&target)?;
     if !manifest::is_document(&target) {
         return Err(Error::invalid(format!("{} is no image but {:?}", options.reference, target.media_type)));
+    }
+    if let Some(verifiers) = &options.verifiers {
+        verifiers.check(&options.reference, &target).await.map_err(|e| match e {
+            blocked @ VerifyError::Blocked { .. } => Error::from(blocked),
+            none => Error::from(none).during(format!(
+                "blocking pull of {} with digest {}: image verifier bindir returned error",
+                options.reference, target.digest
+            )),
+        })?;
     }
     reporter.say(Progress::event(format!("Pulling from {from}")));
     reporter.say(Progress::of("fetching image content", &options.reference, &target));

@@ -82,7 +82,10 @@ impl Failure {
     /// Whether the same request may succeed a moment later.
     pub(crate) fn is_transient(&self) -> bool {
         match self {
-            Failure::Transport { source, .. } => !super::transport::is_tls_refusal(source.as_ref()),
+            Failure::Transport { source, .. } => {
+                !super::transport::is_tls_refusal(source.as_ref())
+                    && super::transport::unreadable(source.as_ref()).is_none()
+            }
             Failure::Stalled { .. } => true,
             Failure::Status { status, .. } => {
                 status.is_server_error() || matches!(status.as_u16(), 408 | 429)

@@ -3,9 +3,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use base::Descriptor;
 use base::oci::media_type;
-use bytes::Bytes;
+use base::{Descriptor, Digest};
+use bytes::{Bytes, BytesMut};
 use http::{Method, StatusCode, Uri, header};
 use tokio::time::sleep;
 
@@ -14,7 +14,7 @@ use super::error::{Attempt, Failure, RegistryError};
 use super::hosts::Capabilities;
 use super::location;
 use super::request::Host;
-use super::resolver::Repository;
+use super::resolver::{MAX_MANIFEST_SIZE, Repository};
 
 /// Broken connections in a row, without much gained in between, that are put up with.
 const MAX_BREAKS: u32 = 5;
@@ -91,6 +91,30 @@ impl Repository {
             last_break: offset,
             attempts,
         })
+    }
+
+    /// The bytes of a manifest or index, with the right digest; a host that gives others is passed over.
+    ///
+    /// Errors: larger than [`MAX_MANIFEST_SIZE`], or no host gives it.
+    pub async fn document(&self, descriptor: &Descriptor) -> Result<Bytes, RegistryError> {
+        if descriptor.size.unsigned_abs() > MAX_MANIFEST_SIZE {
+            let text = format!("rejecting {} byte manifest {}", descriptor.size, descriptor.digest);
+            return Err(RegistryError::Descriptor(text));
+        }
+        let mut stream = self.fetch(descriptor, 0)?;
+        loop {
+            let mut bytes = BytesMut::new();
+            while let Some(chunk) = stream.next().await? {
+                bytes.extend_from_slice(&chunk);
+            }
+            if descriptor.digest.verifies(&bytes) {
+                return Ok(bytes.freeze());
+            }
+            let found = Digest::of(descriptor.digest.algorithm(), &bytes);
+            if !stream.restart_elsewhere(found.as_str()) {
+                return Err(stream.failed());
+            }
+        }
     }
 
     /// The descriptor's own URLs. They are asked without any credential, header or certificate of ours.

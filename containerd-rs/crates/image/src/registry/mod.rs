@@ -13,6 +13,7 @@ mod fetch;
 mod hosts;
 mod location;
 mod proxy;
+mod referrers;
 mod request;
 mod resolve;
 mod resolver;
@@ -27,4 +28,4 @@ pub use hosts::{Capabilities, HostConfig, HostDirs, HostsFileError, Scheme, is_l
 pub use proxy::Proxies;
 pub use resolve::Resolved;
 pub use resolver::{MAX_MANIFEST_SIZE, Repository, Resolver, ResolverOptions, Timeouts};
-pub use upload::{BodySource, Pushed};
+pub use upload::{BodySource, Offer, Pushed, Upload};

@@ -74,6 +74,33 @@ fn causes<'a>(error: &'a (dyn StdError + 'static)) -> impl Iterator<Item = &'a (
     })
 }
 
+/// What was to be sent could not be read: nothing that the host could do better next time.
+#[derive(Debug)]
+pub(crate) struct Unreadable {
+    kind: io::ErrorKind,
+    problem: String,
+}
+
+impl Unreadable {
+    pub(crate) fn wrap(error: io::Error) -> io::Error {
+        io::Error::new(error.kind(), Unreadable { kind: error.kind(), problem: base::chain(&error) })
+    }
+}
+
+impl std::fmt::Display for Unreadable {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.problem)
+    }
+}
+
+impl StdError for Unreadable {}
+
+/// Why the body of a failed request could not be read, if that is what made it fail.
+pub(crate) fn unreadable(error: &(dyn StdError + 'static)) -> Option<io::Error> {
+    let found = causes(error).find_map(|e| e.downcast_ref::<Unreadable>())?;
+    Some(io::Error::new(found.kind, found.problem.clone()))
+}
+
 /// Whether TLS failed for a reason that another try does not change: certificates, versions.
 pub(crate) fn is_tls_refusal(error: &(dyn StdError + 'static)) -> bool {
     causes(error).any(|e| e.is::<rustls::Error>())

@@ -20,6 +20,7 @@ use super::hosts::Capabilities;
 use super::location;
 use super::request::{Host, Payload};
 use super::resolver::Repository;
+use super::transport::{self, Unreadable};
 
 /// Bytes to upload, readable from the start as often as the upload is tried.
 pub trait BodySource: Send + Sync + 'static {
@@ -38,12 +39,16 @@ pub enum Pushed {
     Uploaded,
 }
 
+/// The registry's answer to an offer of content.
+pub enum Offer {
+    /// Nothing has to be sent.
+    Settled(Pushed),
+    /// It wants the bytes.
+    Wanted(Upload),
+}
+
 impl Repository {
-    /// Brings `descriptor` to the registry. Manifests go to the reference's tag when the reference
-    /// names no digest or just this one. `mount_from`: a repository of the same registry that
-    /// probably has the blob. `progress` counts the bytes sent.
-    ///
-    /// Dropping the future cancels the upload; nothing becomes visible on the registry then.
+    /// Brings `descriptor` to the registry: [`Repository::offer`], and what it wants.
     pub async fn push(
         &self,
         descriptor: &Descriptor,
@@ -51,18 +56,36 @@ impl Repository {
         mount_from: Option<&str>,
         progress: Arc<AtomicU64>,
     ) -> Result<Pushed, RegistryError> {
+        match self.offer(descriptor, mount_from).await? {
+            Offer::Settled(how) => Ok(how),
+            Offer::Wanted(upload) => upload.send(source, progress).await,
+        }
+    }
+
+    /// Asks whether the registry has `descriptor` or can take it from `mount_from`, a repository of
+    /// the same registry that probably has the blob. No bytes of it are needed for that. Manifests
+    /// are asked for by the reference's tag when the reference names no digest or just this one.
+    pub async fn offer(
+        &self,
+        descriptor: &Descriptor,
+        mount_from: Option<&str>,
+    ) -> Result<Offer, RegistryError> {
         let hosts = self.hosts_for("push", Capabilities::PUSH)?;
-        let host = &hosts[0];
         let size = u64::try_from(descriptor.size)
             .map_err(|_| RegistryError::Descriptor(format!("negative size of {}", descriptor.digest)))?;
-        let upload = Upload { repository: self, host, descriptor, size, source, progress };
-        let outcome = match is_document(descriptor) {
-            true => upload.manifest().await,
-            false => upload.blob(mount_from).await,
+        let upload = Upload {
+            repository: self.clone(),
+            host: hosts[0].clone(),
+            descriptor: descriptor.clone(),
+            size,
+            started: None,
         };
-        outcome.map_err(|failure| {
-            RegistryError::one(format!("push {}", descriptor.digest), &host.config.host, failure)
-        })
+        let host = upload.host.clone();
+        let outcome = match is_document(descriptor) {
+            true => upload.offer_manifest().await,
+            false => upload.offer_blob(mount_from).await,
+        };
+        outcome.map_err(|failure| failed(descriptor, &host, failure))
     }
 
     /// The tag to put a manifest under, or its digest.
@@ -80,47 +103,91 @@ fn is_document(descriptor: &Descriptor) -> bool {
     media_type::is_manifest(&descriptor.media_type) || media_type::is_index(&descriptor.media_type)
 }
 
-struct Upload<'a> {
-    repository: &'a Repository,
-    host: &'a Host,
-    descriptor: &'a Descriptor,
-    size: u64,
-    source: Arc<dyn BodySource>,
-    progress: Arc<AtomicU64>,
+fn failed(descriptor: &Descriptor, host: &Host, failure: Failure) -> RegistryError {
+    if let Failure::Transport { source, .. } = &failure
+        && let Some(unreadable) = transport::unreadable(source.as_ref())
+    {
+        return RegistryError::Source(unreadable);
+    }
+    RegistryError::one(format!("push {}", descriptor.digest), &host.config.host, failure)
 }
 
-impl Upload<'_> {
-    async fn manifest(self) -> Result<Pushed, Failure> {
+/// Content that a registry wants to have.
+pub struct Upload {
+    repository: Repository,
+    host: Arc<Host>,
+    descriptor: Descriptor,
+    size: u64,
+    /// The answer that opened an upload when a mount was asked for.
+    started: Option<Answer>,
+}
+
+impl Upload {
+    /// Sends the bytes. `progress` counts those sent.
+    ///
+    /// Dropping the future cancels the upload; nothing becomes visible on the registry then.
+    pub async fn send(
+        self,
+        source: Arc<dyn BodySource>,
+        progress: Arc<AtomicU64>,
+    ) -> Result<Pushed, RegistryError> {
+        let (descriptor, host) = (self.descriptor.clone(), self.host.clone());
+        let body = self.body(source, progress);
+        let outcome = match is_document(&descriptor) {
+            true => self.send_manifest(body).await,
+            false => self.send_blob(body).await,
+        };
+        outcome.map_err(|failure| failed(&descriptor, &host, failure))
+    }
+
+    fn manifest_path(&self) -> (String, bool) {
         let name = self.repository.manifest_name(&self.descriptor.digest);
-        let path = self.repository.path("manifests", &name);
-        if self.exists(&path, name != self.descriptor.digest.as_str()).await? {
-            return Ok(Pushed::Exists);
+        (self.repository.path("manifests", &name), name != self.descriptor.digest.as_str())
+    }
+
+    async fn offer_manifest(self) -> Result<Offer, Failure> {
+        let (path, by_tag) = self.manifest_path();
+        match self.exists(&path, by_tag).await? {
+            true => Ok(Offer::Settled(Pushed::Exists)),
+            false => Ok(Offer::Wanted(self)),
         }
+    }
+
+    async fn send_manifest(self, body: Payload) -> Result<Pushed, Failure> {
         let call = self
             .host
-            .call(Method::PUT, &path, &self.repository.scopes(true))?
+            .call(Method::PUT, &self.manifest_path().0, &self.repository.scopes(true))?
             .header(header::CONTENT_TYPE, &self.descriptor.media_type)
-            .body(self.body());
+            .body(body);
         self.done(call.send().await?).await
     }
 
-    async fn blob(self, mount_from: Option<&str>) -> Result<Pushed, Failure> {
+    async fn offer_blob(mut self, mount_from: Option<&str>) -> Result<Offer, Failure> {
         let path = self.repository.path("blobs", self.descriptor.digest.as_str());
         if self.exists(&path, false).await? {
-            return Ok(Pushed::Exists);
+            return Ok(Offer::Settled(Pushed::Exists));
         }
-        let mut started = None;
         if let Some(from) = mount_from {
-            started = self.start(Some(from)).await?;
+            self.started = self.start(Some(from)).await?;
         }
-        let answer = match started {
+        match self.started.as_ref().map(|answer| answer.status) {
+            Some(StatusCode::CREATED) => {
+                return Ok(Offer::Settled(Pushed::Mounted(mount_from.unwrap_or_default().to_owned())));
+            }
+            Some(StatusCode::OK | StatusCode::ACCEPTED | StatusCode::NO_CONTENT) | None => {}
+            // It cannot mount: that says nothing of an upload.
+            Some(_) => self.started = None,
+        }
+        Ok(Offer::Wanted(self))
+    }
+
+    async fn send_blob(mut self, body: Payload) -> Result<Pushed, Failure> {
+        let answer = match self.started.take() {
             Some(answer) => answer,
             None => self.start(None).await?.ok_or_else(denied_push)?,
         };
         match answer.status {
-            StatusCode::CREATED => {
-                return Ok(mount_from.map_or(Pushed::Exists, |from| Pushed::Mounted(from.to_owned())));
-            }
+            StatusCode::CREATED => return Ok(Pushed::Exists),
             StatusCode::OK | StatusCode::ACCEPTED | StatusCode::NO_CONTENT => {}
             _ => return Err(answer.into_failure().await),
         }
@@ -135,11 +202,13 @@ impl Upload<'_> {
                 Host::anonymous(&url, &self.repository.shared).map_err(|e| answer.bad(base::chain(&e)))?,
             ),
         };
+        // The connection is free for the upload only when this answer is.
+        drop(answer);
         let call = match &elsewhere {
             Some(host) => host.call_url(Method::PUT, url, &[]),
             None => self.host.call_url(Method::PUT, url, &self.repository.scopes(true)),
         };
-        let call = call.header(header::CONTENT_TYPE, "application/octet-stream").body(self.body());
+        let call = call.header(header::CONTENT_TYPE, "application/octet-stream").body(body);
         self.done(call.send().await?).await
     }
 
@@ -196,8 +265,8 @@ impl Upload<'_> {
         }
     }
 
-    fn body(&self) -> Payload {
-        let (source, size, sent) = (self.source.clone(), self.size, self.progress.clone());
+    fn body(&self, source: Arc<dyn BodySource>, sent: Arc<AtomicU64>) -> Payload {
+        let size = self.size;
         let watched = sent.clone();
         Payload {
             make: Arc::new(move || {
@@ -271,7 +340,8 @@ impl HttpBody for UploadBody {
                 Poll::Pending
             }
             Poll::Ready(done) => {
-                let piece = done.map_err(io::Error::other).and_then(|piece| piece)?;
+                let piece = done.map_err(io::Error::other).and_then(|piece| piece);
+                let piece = piece.map_err(Unreadable::wrap)?;
                 self.offset += piece.len() as u64;
                 self.sent.store(self.offset, Ordering::Relaxed);
                 Poll::Ready(Some(Ok(Frame::data(Bytes::from(piece)))))

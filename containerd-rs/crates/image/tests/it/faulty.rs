@@ -45,6 +45,8 @@ pub enum Fault {
     LyingDigestHeader,
     /// Another media type than the content has.
     MediaType(&'static str),
+    /// With this `Link` header.
+    Link(&'static str),
 }
 
 /// When a fault strikes: method (any if empty), part of the path, how often.
@@ -165,6 +167,11 @@ impl Faulty {
         digest
     }
 
+    /// Anything under any path.
+    pub fn raw(&self, path: &str, media_type: &str, bytes: impl Into<Bytes>) {
+        self.inner.content.lock().unwrap().insert(path.to_owned(), (media_type.to_owned(), bytes.into()));
+    }
+
     /// Whether the registry has something under this path.
     pub fn has(&self, path: &str) -> bool {
         self.inner.content.lock().unwrap().contains_key(path)
@@ -172,6 +179,11 @@ impl Faulty {
 
     pub fn fault(&self, method: &'static str, path: &str, times: usize, fault: Fault) {
         self.inner.rules.lock().unwrap().push(Rule { method, path: path.to_owned(), times, fault });
+    }
+
+    /// From now on nothing goes wrong.
+    pub fn heal(&self) {
+        self.inner.rules.lock().unwrap().clear();
     }
 
     pub fn seen(&self) -> Vec<Seen> {
@@ -338,6 +350,9 @@ fn read(inner: &Inner, path: &str, method: &Method, headers: &HeaderMap, fault: 
         .header("docker-content-digest", digest);
     if partial {
         r = r.header(header::CONTENT_RANGE, format!("bytes {start}-{}/{total}", total - 1));
+    }
+    if let Some(Fault::Link(link)) = &fault {
+        r = r.header(header::LINK, *link);
     }
     if !matches!(fault, Some(Fault::Endless)) {
         r = r.header(header::CONTENT_LENGTH, bytes.len());

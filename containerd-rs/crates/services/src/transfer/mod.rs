@@ -4,6 +4,7 @@
 //! | --- | --- | --- |
 //! | registry | image store | pull |
 //! | image store | registry | push |
+//! | registry | registry | copy, past the store |
 //! | archive stream | image store | import |
 //! | image store | archive stream | export |
 //! | image store | image store | tag |
@@ -66,6 +67,7 @@ impl Job {
         match (source, destination) {
             (End::Registry(from), End::Store(to)) => self.pull(from, to).await,
             (End::Store(from), End::Registry(to)) => self.push(from, to).await,
+            (End::Registry(from), End::Registry(to)) => self.mirror(from, to).await,
             (End::Import(from), End::Store(to)) => self.import(from, to).await,
             (End::Store(from), End::Export(to)) => self.export(from, to).await,
             (End::Store(from), End::Store(to)) => self.tag(from, to).await,
@@ -91,6 +93,7 @@ impl Job {
         options.manifest_limit = to.manifest_limit as usize;
         options.unpack = settings.unpack_targets(&self.parts, to.unpacks)?;
         options.max_concurrent_downloads = settings.max_concurrent_downloads;
+        options.verifiers = settings.verifiers.clone();
         options.progress = self.progress.clone();
         let images =
             image::pull::pull(&self.local(), &self.scope, &resolver, options).await.map_err(status)?;
@@ -105,6 +108,14 @@ impl Job {
         options.max_concurrent_uploads = self.parts.transfer.max_concurrent_uploads;
         options.progress = self.progress.clone();
         image::push::push(&self.local(), &self.scope, &resolver, options).await.map_err(status)
+    }
+
+    async fn mirror(&self, from: OciRegistry, to: OciRegistry) -> Result<(), Status> {
+        let (source, destination) = (self.resolver(&from)?, self.resolver(&to)?);
+        let mut options = image::push::MirrorOptions::new(from.reference, to.reference);
+        options.max_concurrent_uploads = self.parts.transfer.max_concurrent_uploads;
+        options.progress = self.progress.clone();
+        image::push::mirror(&source, &destination, options).await.map_err(status)
     }
 
     async fn import(&self, from: ImageImportStream, to: ImageStore) -> Result<(), Status> {

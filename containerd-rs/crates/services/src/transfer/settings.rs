@@ -20,6 +20,8 @@ pub struct TransferSettings {
     pub max_concurrent_downloads: usize,
     pub max_concurrent_uploads: usize,
     pub user_agent: String,
+    /// Who must allow an image before it is pulled.
+    pub verifiers: Option<image::verify::Verifiers>,
 }
 
 impl TransferSettings {

@@ -4,7 +4,7 @@
 //! blobs/<algorithm>/<hex>                 0444, complete
 //! ingest/<sha256 of the backend name>/    ref, data, startedat, updatedat, total
 //! deleted/<number>                        on the way to being unlinked
-//! corrupt/<algorithm>-<hex>               set aside: size is not that of the record
+//! corrupt/<algorithm>-<hex>               set aside: bytes are not what they should be
 //! ```
 
 use std::collections::HashMap;

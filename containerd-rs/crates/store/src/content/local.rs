@@ -256,6 +256,10 @@ impl ContentStore for LocalContent {
         Err(missing_blob(digest))
     }
 
+    async fn audit(&self, scope: &Scope, digest: &Digest) -> Result<bool> {
+        self.audit_bytes(scope, digest).await
+    }
+
     async fn status(&self, scope: &Scope, reference: &str) -> Result<IngestStatus> {
         let found = record::ingest(&*self.meta.view()?, scope.namespace.as_str(), reference)?;
         let backend_ref = found.ok_or_else(|| missing_ingest(reference))?.backend_ref;

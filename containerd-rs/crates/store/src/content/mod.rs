@@ -1,5 +1,6 @@
 //! Content: immutable blobs named by their digest, and the ingests that become blobs.
 
+mod audit;
 mod backend;
 mod blob;
 mod collect;
@@ -121,6 +122,13 @@ pub trait ContentStore: Send + Sync {
 
     /// Opens a blob for reading. NotFound, also when the bytes are gone or cut short.
     async fn open(&self, scope: &Scope, digest: &Digest) -> Result<Blob>;
+
+    /// Compares all bytes of a blob with its digest. False: they were the wrong ones, so the blob is
+    /// set aside and no namespace has it any more; it can be fetched again. NotFound.
+    async fn audit(&self, scope: &Scope, digest: &Digest) -> Result<bool> {
+        self.info(scope, digest).await?;
+        Ok(true)
+    }
 
     /// How far an ingest is. NotFound.
     async fn status(&self, scope: &Scope, reference: &str) -> Result<IngestStatus>;
