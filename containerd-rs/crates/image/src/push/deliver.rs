@@ -93,9 +93,8 @@ impl Deliver {
                 }
                 let children = self.origin.children(descriptor).await?;
                 self.reporter.children(descriptor, &children);
-                let wanted = children
-                    .into_iter()
-                    .filter(|d| d.platform.as_ref().is_none_or(|p| platforms.matches(p)));
+                let wanted =
+                    children.into_iter().filter(|d| d.platform.as_ref().is_none_or(|p| platforms.matches(p)));
                 next.extend(wanted.map(|descriptor| Item { descriptor, sources: item.sources.clone() }));
                 match media_type::is_index(&descriptor.media_type) {
                     true => plan.indexes.push(item),

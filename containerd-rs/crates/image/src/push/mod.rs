@@ -9,8 +9,8 @@ mod origin;
 
 use std::sync::Arc;
 
-use base::platform::Matcher;
 use base::Scope;
+use base::platform::Matcher;
 
 use self::deliver::Deliver;
 use self::origin::Stored;
@@ -80,8 +80,7 @@ async fn run(
     reporter.say(Progress::of("pushing content", &image.name, &image.target));
     let repository = resolver.repository(&with_digest(&options.reference, &image.target.digest))?;
     let origin = Arc::new(Stored::new(local, scope, &repository));
-    let deliver =
-        Deliver::new(origin, repository, reporter.clone(), options.max_concurrent_uploads);
+    let deliver = Deliver::new(origin, repository, reporter.clone(), options.max_concurrent_uploads);
     deliver.image(&image.target, &options.platforms, options.non_distributable).await?;
     reporter.say_last(Progress::of("pushed content", &image.name, &image.target));
     reporter.say_last(Progress {

@@ -72,7 +72,8 @@ impl Repository {
         }
         for _ in 0..MAX_PAGES {
             let call = host.call_url(Method::GET, url, &self.scopes(false));
-            let mut answer = call.header(header::ACCEPT, media_type::OCI_INDEX).last_host(false).send().await?;
+            let mut answer =
+                call.header(header::ACCEPT, media_type::OCI_INDEX).last_host(false).send().await?;
             if answer.status != StatusCode::OK {
                 return Err(answer.into_failure().await);
             }

@@ -44,7 +44,7 @@ pub enum Offer {
     /// Nothing has to be sent.
     Settled(Pushed),
     /// It wants the bytes.
-    Wanted(Upload),
+    Wanted(Box<Upload>),
 }
 
 impl Repository {
@@ -149,7 +149,7 @@ impl Upload {
         let (path, by_tag) = self.manifest_path();
         match self.exists(&path, by_tag).await? {
             true => Ok(Offer::Settled(Pushed::Exists)),
-            false => Ok(Offer::Wanted(self)),
+            false => Ok(Offer::Wanted(Box::new(self))),
         }
     }
 
@@ -178,7 +178,7 @@ impl Upload {
             // It cannot mount: that says nothing of an upload.
             Some(_) => self.started = None,
         }
-        Ok(Offer::Wanted(self))
+        Ok(Offer::Wanted(Box::new(self)))
     }
 
     async fn send_blob(mut self, body: Payload) -> Result<Pushed, Failure> {

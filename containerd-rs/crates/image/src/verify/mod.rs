@@ -91,7 +91,10 @@ impl Verifiers {
         let all = match programs(&self.bin_dir) {
             Ok(all) => all,
             Err(e) if e.kind() == io::ErrorKind::NotFound => {
-                return allowed(format!("image verifier directory {} does not exist", self.bin_dir.display()));
+                return allowed(format!(
+                    "image verifier directory {} does not exist",
+                    self.bin_dir.display()
+                ));
             }
             Err(source) => return Err(VerifyError::Directory { dir: self.bin_dir.clone(), source }),
         };
@@ -117,8 +120,10 @@ impl Verifiers {
             })?;
             let file = Path::new(file).display();
             if verdict.code != 0 {
-                let reason =
-                    format!("verifier {file} rejected image (exit code {}): {}", verdict.code, verdict.reason);
+                let reason = format!(
+                    "verifier {file} rejected image (exit code {}): {}",
+                    verdict.code, verdict.reason
+                );
                 return Ok(Judgement { allowed: false, reason });
             }
             reasons.push(format!("{file} => {}", verdict.reason));
@@ -140,9 +145,13 @@ impl Verifiers {
         })
     }
 
-    async fn call(&self, file: &OsString, name: &str, descriptor: &Descriptor) -> io::Result<program::Verdict> {
-        let args =
-            ["-name", name, "-digest", descriptor.digest.as_str(), "-stdin-media-type", DESCRIPTOR];
+    async fn call(
+        &self,
+        file: &OsString,
+        name: &str,
+        descriptor: &Descriptor,
+    ) -> io::Result<program::Verdict> {
+        let args = ["-name", name, "-digest", descriptor.digest.as_str(), "-stdin-media-type", DESCRIPTOR];
         let mut input = serde_json::to_vec(descriptor)?;
         input.push(b'\n');
         program::run(&self.bin_dir.join(file), &args, input, self.per_verifier_timeout).await

@@ -72,7 +72,8 @@ pub(super) async fn run(path: &Path, args: &[&str], input: Vec<u8>, limit: Durat
     for line in err.text().lines() {
         tracing::debug!(program = %path.display(), line, "image verifier's standard error");
     }
-    in_time.map_err(|_| io::Error::new(io::ErrorKind::TimedOut, format!("it did not end within {limit:?}")))??;
+    in_time
+        .map_err(|_| io::Error::new(io::ErrorKind::TimedOut, format!("it did not end within {limit:?}")))??;
     let status = status.map_err(|_| io::Error::other("it cannot be killed"))??;
     match (status.code(), status.signal()) {
         (Some(code), _) => Ok(Verdict { code, reason: out.text() }),

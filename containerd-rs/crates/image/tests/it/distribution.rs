@@ -32,6 +32,11 @@ impl Drop for Distribution {
 
 impl Distribution {
     pub fn start(auth: &str) -> Distribution {
+        Distribution::start_with("", auth)
+    }
+
+    /// `http`: further lines of that section, indented by two. `auth`: further sections.
+    pub fn start_with(http: &str, auth: &str) -> Distribution {
         assert!(
             Path::new(PROGRAM).exists(),
             "{PROGRAM} is not installed: these tests need Debian's package docker-registry"
@@ -41,7 +46,7 @@ impl Distribution {
         let address = format!("127.0.0.1:{port}");
         let data = dir.path().join("data");
         let config = format!(
-            "version: 0.1\nlog: {{level: error}}\nstorage:\n  filesystem: {{rootdirectory: {}}}\nhttp:\n  addr: {address}\n{auth}",
+            "version: 0.1\nlog: {{level: error}}\nstorage:\n  filesystem: {{rootdirectory: {}}}\nhttp:\n  addr: {address}\n{http}{auth}",
             data.display()
         );
         let file = dir.path().join("config.yml");
@@ -62,7 +67,7 @@ impl Distribution {
         let log = std::fs::read_to_string(started.dir.path().join("log")).unwrap_or_default();
         // Somebody else may take the port between the choice and the start.
         assert!(log.contains("address already in use"), "{PROGRAM} does not start: {log}");
-        Distribution::start(auth)
+        Distribution::start_with(http, auth)
     }
 
     fn wait_until_up(&mut self) -> bool {

@@ -47,6 +47,8 @@ pub enum Fault {
     MediaType(&'static str),
     /// With this `Link` header.
     Link(&'static str),
+    /// A web page, as from a captive portal.
+    Html,
 }
 
 /// When a fault strikes: method (any if empty), part of the path, how often.
@@ -200,7 +202,7 @@ fn reply(status: u16, body: impl Into<Body>) -> Response {
     Response::builder().status(status).body(body.into()).unwrap()
 }
 
-fn error(status: u16, code: &str, message: &str) -> Response {
+pub fn error(status: u16, code: &str, message: &str) -> Response {
     let mut r = reply(status, format!(r#"{{"errors":[{{"code":"{code}","message":"{message}"}}]}}"#));
     r.headers_mut().insert(header::CONTENT_TYPE, "application/json".parse().unwrap());
     r
@@ -220,9 +222,10 @@ async fn serve(State(inner): State<Arc<Inner>>, request: Request) -> Response {
     if let Some(refusal) = challenge(&inner, &parts.headers) {
         return refusal;
     }
-    let fault = strike(&inner, &parts.method, &uri);
+    let fault = strike(&inner.rules, &parts.method, &uri);
     match &fault {
         Some(Fault::Status(code)) => return error(*code, "SAID_SO", "the test wants it"),
+        Some(Fault::Html) => return html(),
         Some(Fault::Redirect(to)) => {
             let mut r = reply(307, "");
             r.headers_mut().insert(header::LOCATION, to.parse().unwrap());
@@ -245,8 +248,15 @@ async fn serve(State(inner): State<Arc<Inner>>, request: Request) -> Response {
     }
 }
 
-fn strike(inner: &Inner, method: &Method, uri: &str) -> Option<Fault> {
-    let mut rules = inner.rules.lock().unwrap();
+pub fn html() -> Response {
+    let mut r = reply(200, "<html><body>Please log in</body></html>");
+    r.headers_mut().insert(header::CONTENT_TYPE, "text/html; charset=utf-8".parse().unwrap());
+    r
+}
+
+/// What goes wrong with this request, if anything does.
+pub fn strike(rules: &Mutex<Vec<Rule>>, method: &Method, uri: &str) -> Option<Fault> {
+    let mut rules = rules.lock().unwrap();
     let rule = rules.iter_mut().find(|r| {
         r.times > 0 && (r.method.is_empty() || r.method == method.as_str()) && uri.contains(&r.path)
     })?;
@@ -372,7 +382,7 @@ fn head(kind: &str, digest: &str, size: usize, bare: bool) -> Response {
     }
 }
 
-fn body_with(bytes: Bytes, fault: Option<Fault>) -> Body {
+pub fn body_with(bytes: Bytes, fault: Option<Fault>) -> Body {
     let pieces = |b: Bytes| -> Vec<Result<Bytes, std::io::Error>> {
         b.chunks(16 << 10).map(|c| Ok(Bytes::copy_from_slice(c))).collect()
     };

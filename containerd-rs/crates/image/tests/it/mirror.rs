@@ -23,8 +23,7 @@ async fn an_index_goes_from_one_to_the_other() {
     from.manifest("a", "1", media_type::OCI_INDEX, bytes.clone());
     let to = Faulty::start(Auth::Basic { user: "v", password: "q" }).await;
     let (sink, told) = listener();
-    let options =
-        MirrorOptions::new(format!("{}/a:1", from.address()), format!("{}/b/c:v2", to.address()));
+    let options = MirrorOptions::new(format!("{}/a:1", from.address()), format!("{}/b/c:v2", to.address()));
     let source = Resolver::new(with_login(&from.address(), "u", "p"));
     let destination = Resolver::new(with_login(&to.address(), "v", "q"));
     let told_of = MirrorOptions { progress: Some(sink), ..options.clone() };

@@ -119,7 +119,9 @@ async fn what_is_not_here_is_mounted_all_the_same() {
     assert!(!node.has(&Digest::sha256(&arm.layers[0])).await);
 
     let copy = format!("{}/lib/b:1", registry.address());
-    push(&node.local, &node.scope, &Resolver::new(patient()), PushOptions::new(&reference, &copy)).await.unwrap();
+    push(&node.local, &node.scope, &Resolver::new(patient()), PushOptions::new(&reference, &copy))
+        .await
+        .unwrap();
     assert!(registry.has("/v2/lib/b/manifests/1"));
     assert!(registry.has(&format!("/v2/lib/b/blobs/{}", Digest::sha256(&arm.layers[0]))));
     // Elsewhere there is nothing to take it from.

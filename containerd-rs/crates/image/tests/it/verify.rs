@@ -57,15 +57,23 @@ async fn each_is_told_what_it_is_about_and_all_must_allow() {
     let seen = dir.path().join("seen");
     let bin = dir.path().join("bin");
     std::fs::create_dir(&bin).unwrap();
-    program(&bin, "b", &format!("printf '%s ' \"$@\" > {0}; cat >> {0}; echo ' fine with me '", seen.display()));
+    program(
+        &bin,
+        "b",
+        &format!("printf '%s ' \"$@\" > {0}; cat >> {0}; echo ' fine with me '", seen.display()),
+    );
     program(&bin, "a", "echo first; echo noise >&2");
     assert_eq!(judge(&verifiers(&bin)).await, (true, "a => first, b => fine with me".to_owned()));
     let told = std::fs::read_to_string(&seen).unwrap();
     let digest = target().digest;
-    let args = format!("-name r.io/a:1 -digest {digest} -stdin-media-type application/vnd.oci.descriptor.v1+json ");
+    let args =
+        format!("-name r.io/a:1 -digest {digest} -stdin-media-type application/vnd.oci.descriptor.v1+json ");
     let json: serde_json::Value = serde_json::from_str(told.strip_prefix(&args).unwrap()).unwrap();
     assert_eq!(json["digest"], digest.as_str());
-    assert_eq!((json["size"].as_i64(), json["mediaType"].as_str()), (Some(7), Some(media_type::OCI_MANIFEST)));
+    assert_eq!(
+        (json["size"].as_i64(), json["mediaType"].as_str()),
+        (Some(7), Some(media_type::OCI_MANIFEST))
+    );
 
     program(&bin, "aa", "echo never; exit 3");
     let (allowed, reason) = judge(&verifiers(&bin)).await;
@@ -142,7 +150,11 @@ async fn a_pull_asks_first() {
     assert_eq!((registry.count("GET", ""), node.leases()), (0, 0));
     program(bin.path(), "no", "kill -9 $$");
     let e = pull(&node.local, &node.scope, &Resolver::new(patient()), options()).await.unwrap_err();
-    assert!(base::chain(&e).contains("image verifier bindir returned error: failed to call verifier no"), "{}", base::chain(&e));
+    assert!(
+        base::chain(&e).contains("image verifier bindir returned error: failed to call verifier no"),
+        "{}",
+        base::chain(&e)
+    );
     program(bin.path(), "no", "exit 0");
     pull(&node.local, &node.scope, &Resolver::new(patient()), options()).await.unwrap();
     assert_eq!(node.images(), [reference.clone()]);

@@ -30,11 +30,9 @@ impl LocalContent {
             .write(move |tx| {
                 let path = this.backend.blob_path(&digest);
                 let name = digest.as_str().to_owned();
-                let aside = this.meta.shared.blobs.unless_entered(&name, || {
-                    match identity(&path) {
-                        Ok(found) if found == damaged => this.backend.set_corrupt(&digest),
-                        _ => Ok(false),
-                    }
+                let aside = this.meta.shared.blobs.unless_entered(&name, || match identity(&path) {
+                    Ok(found) if found == damaged => this.backend.set_corrupt(&digest),
+                    _ => Ok(false),
                 });
                 if aside.transpose()?.unwrap_or(false) {
                     tracing::warn!(%digest, "bytes of blob are not those of its digest: blob dropped");
