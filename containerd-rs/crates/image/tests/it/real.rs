@@ -265,13 +265,13 @@ async fn a_pull_goes_on_after_what_passes() {
     };
     let big = format!("/blobs/{}", Digest::sha256(&sample.layers[1]));
     for (path, times, fault) in [
-        ("/manifests/", 2, Fault::Status(503)),
+        ("/manifests/", 1, Fault::Status(503)),
         ("/manifests/", 1, Fault::Status(429)),
         (big.as_str(), 3, Fault::CutAfter(700_000)),
         (big.as_str(), 1, Fault::HangAfter(1_500_000)),
         (big.as_str(), 1, Fault::Trickle),
         (big.as_str(), 1, Fault::Endless),
-        (big.as_str(), 2, Fault::Status(500)),
+        (big.as_str(), 1, Fault::Status(500)),
     ] {
         let what = format!("{path} {fault:?}");
         proxy.fault("GET", path, times, fault);

@@ -57,8 +57,12 @@ impl Authorizer {
         self.state.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    fn set(&self, state: State) {
-        *self.state.lock().unwrap_or_else(PoisonError::into_inner) = state;
+    /// What was learned first counts: who learned the same at the same time uses it too.
+    fn set(&self, new: State) {
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        if matches!(*state, State::Open) {
+            *state = new;
+        }
     }
 
     /// The `Authorization` value for a request that needs `scopes`; fetches a token if need be.
@@ -83,6 +87,10 @@ impl Authorizer {
     ) -> Result<(), Failure> {
         if let (State::Token(server), Some(sent)) = (self.state(), sent) {
             server.forget(scopes, sent);
+            return Ok(());
+        }
+        if sent.is_none() && !matches!(self.state(), State::Open) {
+            // Another request has learned it meanwhile.
             return Ok(());
         }
         let challenges: Vec<Challenge> = values.iter().flat_map(|v| parse_challenges(v)).collect();

@@ -1,6 +1,6 @@
 //! Tokens from a token server: OAuth2 POST with credentials, GET otherwise and as fall-back.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -71,12 +71,9 @@ impl TokenServer {
         })
     }
 
-    /// The challenge's scopes and the request's, sorted, each once.
+    /// The challenge's scopes and the request's, sorted, one for each resource.
     fn all_scopes(&self, scopes: &[String]) -> Vec<String> {
-        let mut all: Vec<String> = self.scopes.iter().chain(scopes).cloned().collect();
-        all.sort();
-        all.dedup();
-        all
+        merge(self.scopes.iter().chain(scopes))
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<String, Fetching>> {
@@ -206,6 +203,20 @@ impl TokenServer {
     }
 }
 
+/// Scopes are `type:name:action,action`: those of one resource become one, with the actions of all.
+fn merge<'a>(scopes: impl Iterator<Item = &'a String>) -> Vec<String> {
+    let mut actions: BTreeMap<&str, BTreeSet<&str>> = BTreeMap::new();
+    for scope in scopes {
+        let (resource, wanted) = scope.rsplit_once(':').unwrap_or((scope, ""));
+        actions.entry(resource).or_default().extend(wanted.split(',').filter(|a| !a.is_empty()));
+    }
+    let join = |(resource, actions): (&str, BTreeSet<&str>)| match actions.is_empty() {
+        true => resource.to_owned(),
+        false => format!("{resource}:{}", actions.into_iter().collect::<Vec<_>>().join(",")),
+    };
+    actions.into_iter().map(join).collect()
+}
+
 fn full(bytes: Bytes) -> Body {
     Full::new(bytes).map_err(|never| match never {}).boxed_unsync()
 }
@@ -243,5 +254,29 @@ fn explain(kind: &str, failure: Failure) -> Failure {
         }
         Failure::NotFound => denied(format!("failed to fetch {kind} token: token server answered 404")),
         other => other,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn scopes_of_one_resource_become_one() {
+        for (scopes, want) in [
+            (vec!["repository:a:pull,push", "repository:a:pull"], vec!["repository:a:pull,push"]),
+            (
+                vec!["repository:b:pull", "repository:a:push,pull"],
+                vec!["repository:a:pull,push", "repository:b:pull"],
+            ),
+            (
+                vec!["repository:h:5000/a:pull", "registry:catalog:*"],
+                vec!["registry:catalog:*", "repository:h:5000/a:pull"],
+            ),
+            (vec!["plain", "plain", ""], vec!["", "plain"]),
+        ] {
+            let scopes: Vec<String> = scopes.into_iter().map(str::to_owned).collect();
+            assert_eq!(merge(scopes.iter()), want);
+        }
     }
 }
