@@ -5,6 +5,7 @@ pub mod archive;
 pub mod auth;
 pub mod progress;
 pub mod registry;
+mod tls;
 
 use std::time::Duration;
 

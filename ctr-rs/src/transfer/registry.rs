@@ -7,6 +7,7 @@ use protos::api::Any;
 use protos::api::types_transfer::{OciRegistry, RegistryResolver};
 
 use super::auth::Credentials;
+use super::tls::TlsFlags;
 use crate::client::{Client, stream};
 use crate::error::{Error, Result};
 
@@ -20,11 +21,14 @@ pub struct RegistryFlags {
     #[arg(long, value_name = "TOKEN")]
     pub refresh: Option<String>,
     /// Plain HTTP in place of HTTPS
-    #[arg(long)]
+    #[arg(long, conflicts_with_all = ["skip_verify", "tlscacert", "tlscert"])]
     pub plain_http: bool,
     /// Directory of hosts.toml files
-    #[arg(long, value_name = "DIR")]
+    #[arg(long, value_name = "DIR", conflicts_with_all = ["skip_verify", "tlscacert", "tlscert"])]
     pub hosts_dir: Option<String>,
+    /// How to check the registry, and what to show it.
+    #[command(flatten)]
+    pub tls: TlsFlags,
     /// Header (Name: value) of every request
     #[arg(long, value_name = "NAME:VALUE")]
     pub header: Vec<String>,
@@ -43,15 +47,29 @@ impl RegistryFlags {
             ..RegistryResolver::default()
         };
         let credentials = Credentials::read(self.user.as_deref(), self.refresh.as_deref())?;
-        let answers: Answers = match credentials {
-            None => Box::pin(async { Ok(()) }),
-            Some(credentials) => {
-                let domain = parse(reference)?.domain().to_owned();
-                let stream = stream::open(client, "auth").await?;
-                resolver.auth_stream.clone_from(&stream.id);
-                Box::pin(async move { credentials.answer(stream, &domain).await })
+        let domain = parse(reference)?.domain().to_owned();
+        let mut settings = None;
+        if !self.tls.is_empty() {
+            let dir = self.tls.write(&domain)?;
+            resolver.host_dir = dir.path.display().to_string();
+            settings = Some(dir);
+        }
+        let mut auth = None;
+        if let Some(credentials) = credentials {
+            let stream = stream::open(client, "auth").await?;
+            resolver.auth_stream.clone_from(&stream.id);
+            auth = Some((credentials, stream));
+        }
+        let answers: Answers = Box::pin(async move {
+            if let Some((credentials, stream)) = auth {
+                credentials.answer(stream, &domain).await?;
             }
-        };
+            match settings {
+                // The daemon may read them as long as the transfer goes on.
+                Some(_settings) => std::future::pending().await,
+                None => Ok(()),
+            }
+        });
         let registry = OciRegistry { reference: reference.into(), resolver: Some(resolver) };
         Ok((Any::pack(&registry), answers))
     }

@@ -70,7 +70,7 @@ async fn over_tls_with_an_authority_and_a_certificate_of_our_own() {
         put(&node, good.clone(), &name).await.unwrap();
         let other = Node::new();
         get(&other, good, &name).await.unwrap();
-        assert_eq!(other.images(), [name.clone()]);
+        assert_eq!(other.images(), [name.as_str()]);
         // Without the authority, or without proof of who we are: a reason, and nothing else.
         let bad = match clients {
             false => ResolverOptions { default_scheme: Some(Scheme::Https), ..patient() },
@@ -243,7 +243,7 @@ async fn a_pull_through_trouble_names_it_and_leaves_nothing() {
         assert!(node.images().is_empty(), "{what}");
         proxy.heal();
         get(&node, patient(), &name).await.unwrap();
-        assert_eq!(node.images(), [name.clone()], "{what}");
+        assert_eq!(node.images(), [name.as_str()], "{what}");
         for blob in sample.layers.iter().chain([&sample.config, &sample.manifest]) {
             assert!(node.has(&Digest::sha256(blob)).await, "{what}");
         }

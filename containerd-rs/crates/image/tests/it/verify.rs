@@ -157,5 +157,5 @@ async fn a_pull_asks_first() {
     );
     program(bin.path(), "no", "exit 0");
     pull(&node.local, &node.scope, &Resolver::new(patient()), options()).await.unwrap();
-    assert_eq!(node.images(), [reference.clone()]);
+    assert_eq!(node.images(), [reference.as_str()]);
 }
