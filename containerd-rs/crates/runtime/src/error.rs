@@ -120,6 +120,9 @@ pub enum Error {
     /// No connection to a shim.
     #[error("failed to create TTRPC connection")]
     Dial(#[source] DialError),
+    /// A shim that should speak gRPC does not take the first bytes of it.
+    #[error("failed to create GRPC connection: {0}")]
+    Greet(String),
     /// A call to a shim failed.
     #[error(transparent)]
     Call(#[from] CallError),
@@ -224,6 +227,7 @@ impl Kinded for Error {
             Error::Records(e) => e.kind(),
             Error::Shared(e) => e.kind,
             Error::Internal { .. } => ErrorKind::Internal,
+            Error::Greet(_) => ErrorKind::Unavailable,
             Error::Resolve(_)
             | Error::Sandbox { .. }
             | Error::IdMapped { .. }

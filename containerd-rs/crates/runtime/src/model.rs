@@ -121,7 +121,7 @@ pub struct ProcessInfo {
 /// How to reach the shim of a task.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Endpoint {
-    /// `ttrpc+unix:///path`
+    /// `ttrpc+unix:///path`, `grpc+unix:///path`
     pub address: String,
     /// The version of the task API that is spoken there.
     pub version: i32,

@@ -81,7 +81,7 @@ impl Runtime {
     pub async fn endpoint(&self, namespace: &Namespace, id: &str) -> Result<Endpoint, Error> {
         let (_, shim) = self.live(namespace, id).await?;
         Ok(Endpoint {
-            address: format!("{}+{}", shim.answer.protocol, shim.answer.address),
+            address: format!("{}+{}", shim.answer.protocol.to_ascii_lowercase(), shim.answer.address),
             version: shim.client.version(),
             shim_pid: shim.process.get().map_or(0, |process| process.pid),
         })

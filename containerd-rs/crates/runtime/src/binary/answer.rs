@@ -36,6 +36,9 @@ pub enum AnswerError {
     /// A version that this daemon does not speak.
     #[error("unsupported shim version ({0}): not implemented")]
     Version(i32),
+    /// The older Task service over gRPC, where there never was one.
+    #[error("only version 3 is spoken over grpc, not {0}: not implemented")]
+    GrpcVersion(i32),
     /// A protocol that this daemon does not speak.
     #[error("unexpected protocol: {0:?}")]
     Protocol(String),
@@ -44,7 +47,7 @@ pub enum AnswerError {
 impl Kinded for AnswerError {
     fn kind(&self) -> ErrorKind {
         match self {
-            AnswerError::Version(_) => ErrorKind::Unimplemented,
+            AnswerError::Version(_) | AnswerError::GrpcVersion(_) => ErrorKind::Unimplemented,
             _ => ErrorKind::Unknown,
         }
     }
@@ -86,11 +89,17 @@ impl Answer {
 
     /// Whether this daemon speaks the protocol.
     pub(crate) fn usable(self) -> Result<Self, AnswerError> {
-        if self.protocol.eq_ignore_ascii_case("ttrpc") {
-            Ok(self)
-        } else {
-            Err(AnswerError::Protocol(self.protocol))
+        match self.protocol.to_ascii_lowercase().as_str() {
+            "ttrpc" => Ok(self),
+            "grpc" if self.version == NEWEST_VERSION => Ok(self),
+            "grpc" => Err(AnswerError::GrpcVersion(self.version)),
+            _ => Err(AnswerError::Protocol(self.protocol)),
         }
+    }
+
+    /// Whether it is spoken to in gRPC.
+    pub(crate) fn is_grpc(&self) -> bool {
+        self.protocol.eq_ignore_ascii_case("grpc")
     }
 
     /// The bytes of `bootstrap.json`.
@@ -135,6 +144,8 @@ mod tests {
         let json = |v: i32, p: &str| format!(r#"{{"version":{v},"address":"unix:///x","protocol":"{p}"}}"#);
         assert_eq!(Answer::parse(json(4, "ttrpc").as_bytes()), Err(AnswerError::Version(4)));
         assert_eq!(Answer::parse(&protobuf(9, "unix:///x", "ttrpc")), Err(AnswerError::Version(9)));
+        assert!(Answer::parse(json(3, "GRPC").as_bytes()).unwrap().is_grpc());
+        assert_eq!(Answer::parse(json(2, "grpc").as_bytes()), Err(AnswerError::GrpcVersion(2)));
         assert_eq!(Answer::parse(json(3, "http").as_bytes()), Err(AnswerError::Protocol("http".to_owned())));
         for empty in [&b""[..], b" \n\t "] {
             assert_eq!(Answer::parse(empty), Err(AnswerError::Empty));

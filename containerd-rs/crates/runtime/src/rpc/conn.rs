@@ -1,4 +1,5 @@
-//! One ttrpc connection to a shim: a driver task that owns the socket, and handles that make calls through it.
+//! One connection to a shim: a driver task that owns the socket, and handles that make calls through it. Most shims
+//! speak ttrpc, which is done here; for the others see `grpc`.
 //!
 //! ```text
 //! call() --mpsc(64)--> driver --socket--> shim
@@ -20,6 +21,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::AbortHandle;
 
 use super::frame::{self, Frame};
+use super::grpc;
 
 /// Calls that may wait to be written; more callers wait in line.
 const WAITING_CALLS: usize = 64;
@@ -44,7 +46,8 @@ pub enum CallError {
         /// The shim's message.
         message: String,
     },
-    /// The connection ended before the answer; the shim is gone or going.
+    /// The connection ended before the answer; the shim is gone or going. In the words of ttrpc for gRPC as well:
+    /// clients know them.
     #[error("ttrpc: closed")]
     Closed,
     /// No answer within the bound.
@@ -63,7 +66,7 @@ pub enum CallError {
         /// What is wrong.
         reason: String,
     },
-    /// The request is larger than ttrpc carries.
+    /// The request is larger than a shim takes.
     #[error("request of {size} bytes is larger than a shim accepts")]
     TooLarge {
         /// Bytes of the request.
@@ -89,10 +92,16 @@ struct Call {
     reply: Reply,
 }
 
+#[derive(Clone)]
+enum Protocol {
+    Ttrpc(mpsc::Sender<Call>),
+    Grpc(grpc::Requests),
+}
+
 /// A handle on a connection; clones share it.
 #[derive(Clone)]
 pub(crate) struct Conn {
-    calls: mpsc::Sender<Call>,
+    protocol: Protocol,
     ended: watch::Receiver<()>,
     driver: AbortHandle,
     namespace: Arc<str>,
@@ -108,7 +117,22 @@ impl Conn {
             tracing::debug!(reason, "shim connection ended");
             drop(alive);
         });
-        Self { calls, ended, driver: driver.abort_handle(), namespace: Arc::from(namespace) }
+        let driver = driver.abort_handle();
+        Self { protocol: Protocol::Ttrpc(calls), ended, driver, namespace: Arc::from(namespace) }
+    }
+
+    /// The same for a shim that speaks gRPC. Returns at once when the socket takes what is written to it; whether
+    /// gRPC is spoken at its other end shows with the first call.
+    pub(crate) async fn grpc(stream: UnixStream, namespace: &str) -> Result<Self, hyper::Error> {
+        let (requests, connection) = grpc::handshake(stream).await?;
+        let (alive, ended) = watch::channel(());
+        let driver = tokio::spawn(async move {
+            let reason = connection.await.err().map(|e| base::chain(&e));
+            tracing::debug!(reason, "shim connection ended");
+            drop(alive);
+        });
+        let driver = driver.abort_handle();
+        Ok(Self { protocol: Protocol::Grpc(requests), ended, driver, namespace: Arc::from(namespace) })
     }
 
     /// Returns once the connection has ended, whoever ended it. Cancel-safe.
@@ -116,6 +140,11 @@ impl Conn {
         let mut ended = self.ended.clone();
         // The value never changes: an error says that the driver is gone.
         while ended.changed().await.is_ok() {}
+    }
+
+    /// Whether the Task service may be one of version 2: over gRPC there was never any but version 3.
+    pub(crate) fn may_speak_v2(&self) -> bool {
+        matches!(self.protocol, Protocol::Ttrpc(_))
     }
 
     /// Ends the connection now; pending calls get [`CallError::Closed`].
@@ -131,16 +160,25 @@ impl Conn {
         request: &Q,
         limit: Duration,
     ) -> Result<A, CallError> {
-        let frame = self.encode(service, method, request, limit)?;
-        let exchange = async {
-            let (reply, answer) = oneshot::channel();
-            self.calls.send(Call { frame, reply }).await.map_err(|_| CallError::Closed)?;
-            answer.await.map_err(|_| CallError::Closed)?
-        };
-        let payload = tokio::time::timeout(limit, exchange)
-            .await
-            .map_err(|_| CallError::Timeout { method, after: limit })??;
-        decode(method, &payload)
+        let malformed = |e: protobuf::Error| CallError::Malformed { method, reason: e.to_string() };
+        let late = |_| CallError::Timeout { method, after: limit };
+        match &self.protocol {
+            Protocol::Ttrpc(calls) => {
+                let frame = self.encode(service, method, request, limit)?;
+                let exchange = async {
+                    let (reply, answer) = oneshot::channel();
+                    calls.send(Call { frame, reply }).await.map_err(|_| CallError::Closed)?;
+                    answer.await.map_err(|_| CallError::Closed)?
+                };
+                decode(method, &tokio::time::timeout(limit, exchange).await.map_err(late)??)
+            }
+            Protocol::Grpc(requests) => {
+                let message = request.write_to_bytes().map_err(malformed)?;
+                let exchange = requests.call(service, method, &self.namespace, &message, limit);
+                let answer = tokio::time::timeout(limit, exchange).await.map_err(late)??;
+                A::parse_from_bytes(&answer).map_err(malformed)
+            }
+        }
     }
 
     fn encode<Q: Message>(

@@ -1,4 +1,4 @@
-//! ttrpc to shims: framing, one connection, addresses, the Task service in both its versions.
+//! ttrpc and gRPC to shims: framing, one connection, addresses, the Task service in both its versions.
 //!
 //! Written here and not taken from the generated client because a shim is not trusted: what it sends is bounded,
 //! a broken connection is noticed at once by whoever must clean up, and v2 and v3 of the Task service, which differ
@@ -7,6 +7,7 @@
 mod conn;
 mod dial;
 mod frame;
+mod grpc;
 mod task;
 
 pub use conn::CallError;

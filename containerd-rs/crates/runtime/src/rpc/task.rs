@@ -46,7 +46,7 @@ impl TaskClient {
         let service = if version >= 3 { V3 } else { V2 };
         let answer = self.conn.call(service, method, request, limit).await;
         match answer {
-            Err(first) if version >= 3 && unknown_service(&first) => {
+            Err(first) if version >= 3 && self.conn.may_speak_v2() && unknown_service(&first) => {
                 let again = self.conn.call(V2, method, request, limit).await;
                 if again.as_ref().is_err_and(unknown_service) {
                     // It is the method that it does not have, not the service.

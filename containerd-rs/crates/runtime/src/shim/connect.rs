@@ -25,7 +25,11 @@ impl Shim {
     ) -> Result<Arc<Self>, Error> {
         let joined = bundle.sandbox().is_some();
         let stream = dial(&answer.address, limit).await.map_err(Error::Dial)?;
-        let conn = Conn::new(stream, bundle.namespace.as_str());
+        let namespace = bundle.namespace.as_str();
+        let conn = match answer.is_grpc() {
+            true => Conn::grpc(stream, namespace).await.map_err(|e| Error::Greet(e.to_string()))?,
+            false => Conn::new(stream, namespace),
+        };
         let client = TaskClient::new(conn, answer.version);
         Ok(Arc::new(Self { program, joined, answer, client, process: OnceLock::new(), log }))
     }
