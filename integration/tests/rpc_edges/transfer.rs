@@ -41,6 +41,7 @@ fn transfer() {
     let image: &'static str =
         server.push(&Image::busybox().unwrap(), "edges/busybox", "latest").unwrap().leak();
     let missing: &'static str = image.replace("busybox", "missing").leak();
+    let copy: &'static str = image.replace("edges/busybox", "edges/copy").leak();
     let untagged: &'static str = image.replace(":latest", ":nope").leak();
     newer_contract("transfer", async |_| {
         let send = |request: TransferRequest| {
@@ -59,7 +60,9 @@ fn transfer() {
             case("a source that nobody knows", Code::Unknown, "type with url nonsense: not found", send(request(any("nonsense", b""), store("x")))).ours(Code::Unimplemented, "transfer source of type \"nonsense\" is not supported", "the original loses the kind of its own error"),
             case("a destination that nobody knows", Code::Unknown, "type with url nonsense: not found", send(request(registry(image), any("nonsense", b"")))).ours(Code::Unimplemented, "transfer destination of type \"nonsense\" is not supported", "the original loses the kind of its own error"),
             case("a broken source", Code::Unknown, "proto: cannot parse invalid wire-format data", send(request(any("containerd.types.transfer.OCIRegistry", b"\xff\xff"), store("x")))).ours(Code::InvalidArgument, "malformed containerd.types.transfer.OCIRegistry", "the original loses the kind of its own error"),
-            case("a registry to a registry", Code::Unimplemented, "not *implemented", send(request(registry(image), registry(image)))),
+            case("a registry to a registry", Code::Unimplemented, "not *implemented", send(request(registry(image), registry(copy)))).ours(Code::Ok, "", "the original copies nothing between registries"),
+            case("the copy", Code::NotFound, "not found", send(request(registry(copy), store(copy)))).ours(Code::Ok, "", "the original copies nothing between registries"),
+            case("a registry that lacks it to a registry", Code::Unimplemented, "not *implemented", send(request(registry(missing), registry(copy)))).ours(Code::NotFound, "failed to resolve image: */edges/missing:latest: not found", "the original copies nothing between registries"),
             case("a store to an import stream", Code::NotFound, "not found", send(request(store("x"), pack(&ImageImportStream::default())))).ours(Code::Unimplemented, "is not supported", "the pair is looked at before the stream is looked for"),
             case("an empty reference", Code::Unknown, "failed to resolve image: hostname required", send(request(registry(""), store("x")))).ours(Code::InvalidArgument, "hostname required", "the original loses the kind of its own error"),
             case("a reference that is none", Code::Unknown, "failed to resolve image: parse \"dummy://not a reference\": invalid character \" \" in host name", send(request(registry("not a reference"), store("x")))).ours(Code::InvalidArgument, "invalid character", "the original loses the kind of its own error"),
