@@ -193,3 +193,44 @@ fn a_registry_with_a_password_wants_it() {
     assert_eq!(b.ctr(&["run", "--rm", &image, "c", "echo", "in"]), "in\n");
     b.finish();
 }
+
+/// `ctr-rs shim` finds the shim by its name alone, and says what the shim says.
+#[test]
+fn a_shim_spoken_to_directly() {
+    let b = bench("shim");
+    b.ctr(&["images", "pull", &b.image]);
+    b.ctr(&["run", "-d", &b.image, "s1", "sleep", "1000"]);
+    let state: serde_json::Value = serde_json::from_str(&b.ctr(&["shim", "--id", "s1", "state"])).unwrap();
+    let bundle = b.daemon.state().join("io.containerd.runtime.v2.task").join(b.daemon.namespace()).join("s1");
+    assert_eq!((state["status"].as_u64(), state["bundle"].as_str()), (Some(2), bundle.to_str()), "{state}");
+    let spec = b.scratch.join("process.json");
+    let process = integration::shim::process(&["/bin/busybox", "sleep", "1000"], false);
+    std::fs::write(&spec, process.to_string()).unwrap();
+    let said = b.ctr(&["shim", "--id", "s1", "exec", "--spec", spec.to_str().unwrap(), "more"]);
+    assert!(said.starts_with("exec running with pid "), "{said}");
+    assert!(b.ctr(&["tasks", "ps", "s1"]).contains("more"));
+    let refused = b.daemon.ctr_rs(&["shim", "--id", "s1", "start"]).unwrap();
+    assert!(
+        refused.code == 1 && refused.stderr.contains("cannot start a running process"),
+        "{}",
+        refused.stderr
+    );
+    // Asked to leave, it stays for its container.
+    b.ctr(&["shim", "--id", "s1", "shutdown"]);
+    b.ctr(&["shim", "--id", "s1", "state"]);
+    b.ctr(&["tasks", "kill", "-s", "SIGKILL", "s1"]);
+    eventually("the end", || b.ctr(&["shim", "--id", "s1", "state"]).contains("\"status\": 3").then_some(()));
+    let said = b.ctr(&["shim", "--id", "s1", "delete"]);
+    assert_eq!(said, "container deleted and returned exit status 137\n");
+    b.ctr(&["shim", "--id", "s1", "shutdown"]);
+    eventually("the shim to be gone", || b.daemon.shims().is_empty().then_some(()));
+    let refused = b.daemon.ctr_rs(&["shim", "--id", "s1", "state"]).unwrap();
+    assert!(
+        refused.code == 1 && refused.stderr.contains("cannot connect to shim unix://"),
+        "{}",
+        refused.stderr
+    );
+    let _ = b.daemon.ctr_rs(&["tasks", "rm", "s1"]);
+    b.ctr(&["containers", "rm", "s1"]);
+    b.finish();
+}

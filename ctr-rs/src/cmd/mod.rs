@@ -13,6 +13,7 @@ mod namespaces;
 mod oci;
 mod plugins;
 mod run;
+mod shim;
 mod snapshots;
 mod tasks;
 mod version;
@@ -52,6 +53,8 @@ pub enum Command {
     Namespaces(namespaces::Command),
     /// Create a container and run it
     Run(Box<run::Args>),
+    /// One shim, spoken to directly
+    Shim(shim::Args),
     /// Snapshots: file systems of images and containers
     #[command(alias = "snapshot")]
     Snapshots(snapshots::Args),
@@ -89,6 +92,7 @@ async fn plain(global: &Global, command: Command) -> Result<()> {
         Command::Images(command) => images::run(global, command).await,
         Command::Leases(command) => leases::run(global, command).await,
         Command::Namespaces(command) => namespaces::run(global, command).await,
+        Command::Shim(args) => shim::run(global, args).await,
         Command::Snapshots(args) => snapshots::run(global, args).await,
         Command::Oci(command) => oci::run(global, command),
         Command::Completion(args) => completion::run(args),

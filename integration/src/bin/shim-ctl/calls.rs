@@ -140,7 +140,11 @@ impl At {
             return Ok(task);
         }
         match task.connect(id).await {
-            Err(ttrpc::Error::RpcStatus(status)) if status.code() == ttrpc::Code::UNIMPLEMENTED => {
+            // The libraries of Go and of Rust tell it in different ways.
+            Err(ttrpc::Error::RpcStatus(status))
+                if status.code() == ttrpc::Code::UNIMPLEMENTED
+                    || status.message.ends_with("service does not exist") =>
+            {
                 Ok(task.speaking(Version::V2))
             }
             _ => Ok(task),
