@@ -12,13 +12,22 @@ mod show;
 #[path = "shim-ctl/verbs.rs"]
 mod verbs;
 
+use std::process::ExitCode;
+
 use args::{Cli, Command};
 use clap::Parser;
 
 #[tokio::main(flavor = "current_thread")]
-async fn main() -> anyhow::Result<()> {
-    match Cli::parse().command {
+async fn main() -> ExitCode {
+    let done = match Cli::parse().command {
         Command::Verb(verb) => verbs::run(verb).await,
         Command::Call(call) => calls::run(call).await,
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(e) => {
+            eprintln!("shim-ctl: {e:#}");
+            ExitCode::FAILURE
+        }
     }
 }

@@ -83,7 +83,7 @@ pub(crate) async fn impossible_requests(stage: &mut Stage) {
         all("Unknown: type with url some.where.Else: not found")
             .ours("InvalidArgument: unexpected runtime options \"some.where.Else\"*", CALLER),
     );
-    let got = create(&task, &bundle, |r| r.checkpoint = "/nonexistent/checkpoint".into()).await;
+    let got = create(&task, &bundle, |r| r.checkpoint = "/dev/null/checkpoint".into()).await;
     stage.check("a checkpoint that is not there", got, all("*"));
     if got_created(&task).await {
         let _ = task.start("odd", "").await;
