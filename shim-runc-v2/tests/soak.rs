@@ -15,12 +15,24 @@ use driver::*;
 
 /// PSS and private dirty memory of a process, in KiB.
 fn memory(pid: u32) -> (u64, u64) {
+    (of_memory(pid, "Pss:"), of_memory(pid, "Private_Dirty:"))
+}
+
+/// The part of PSS that no program file has, and private dirty memory, in KiB: those of the program file are fewer the more
+/// processes share it, and that is no growth.
+fn own_memory(pid: u32) -> (u64, u64) {
+    (of_memory(pid, "Pss_Anon:"), of_memory(pid, "Private_Dirty:"))
+}
+
+fn of_memory(pid: u32, key: &str) -> u64 {
     let text = std::fs::read_to_string(format!("/proc/{pid}/smaps_rollup")).unwrap();
-    let of = |key: &str| {
-        let line = text.lines().find(|l| l.starts_with(key)).unwrap();
-        line.split_whitespace().nth(1).unwrap().parse().unwrap()
-    };
-    (of("Pss:"), of("Private_Dirty:"))
+    let line = text.lines().find(|l| l.starts_with(key)).unwrap();
+    line.split_whitespace().nth(1).unwrap().parse().unwrap()
+}
+
+/// Pages of a program file that was written just now count as its processes' own until they are on disk.
+fn on_disk(file: &std::path::Path) {
+    std::fs::File::open(file).unwrap().sync_all().unwrap();
 }
 
 fn count(pid: u32, what: &str) -> usize {
@@ -104,6 +116,7 @@ async fn some_execs(task: &Task, from: u32, to: u32) {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn as_small_after_many_execs_and_calls() {
     let (shim, is_static) = under_test();
+    on_disk(&shim);
     let place = Place::of(shim).await;
     let bundle = place.bundle("soak", &["sleep", "100000000"]);
     let shim = place.start(&bundle);
@@ -120,7 +133,7 @@ async fn as_small_after_many_execs_and_calls() {
     }
     place.seen.forget();
     quiet(pid).await;
-    let (before, fds) = (memory(pid), count(pid, "fd"));
+    let (before, fds) = (own_memory(pid), count(pid, "fd"));
     let begun = Instant::now();
     let mut done = 0;
     while done < execs {
@@ -136,8 +149,11 @@ async fn as_small_after_many_execs_and_calls() {
     }
     println!("{calls} calls, {:?}", begun.elapsed());
     quiet(pid).await;
-    let after = memory(pid);
-    println!("PSS, private dirty {before:?} KiB -> {after:?} KiB, {fds} -> {} descriptors", count(pid, "fd"));
+    let after = own_memory(pid);
+    println!(
+        "anonymous PSS, private dirty {before:?} KiB -> {after:?} KiB, {fds} -> {} descriptors",
+        count(pid, "fd")
+    );
     // The promise is the static build's. glibc gives each thread that helps once an arena of its own.
     let slack = if is_static { 64 } else { 512 };
     assert!(
@@ -173,6 +189,7 @@ fn median<T: Copy + Ord>(all: &mut [T]) -> T {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn idle_shims_are_small_and_quickly_there() {
     let (file, is_static) = under_test();
+    on_disk(&file);
     let place = Place::of(&file).await;
     let number = setting("SOAK_IDLE", 4);
     let (mut shims, mut clients, mut spawns, mut starts) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
@@ -193,8 +210,6 @@ async fn idle_shims_are_small_and_quickly_there() {
         shims.push(started);
     }
     let mut sizes = Vec::new();
-    // Pages of a program file that was written just now count as its processes' own until they are on disk.
-    std::fs::File::open(&file).unwrap().sync_all().unwrap();
     for (pid, _) in &clients {
         eventually("one thread", || (count(*pid, "task") == 1).then_some(())).await;
     }

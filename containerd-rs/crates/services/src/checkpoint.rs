@@ -1,10 +1,11 @@
 //! Checkpoints of tasks: files of CRIU, either left in a directory of the client's or packed into the content store.
 
+use std::collections::HashMap;
 use std::io::Write;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
-use base::{Digest, Scope};
+use base::{Digest, Namespace, Scope};
 use prost::Message;
 use protos::api::runc_options::{CheckpointOptions, Options};
 use protos::api::tasks::CheckpointTaskRequest;
@@ -63,6 +64,27 @@ pub(crate) async fn take(
     let reference = format!("checkpoint-config-{}", dir.path().display());
     let written = write(parts, scope, &reference, vec![spec.into()]).await?;
     Ok(vec![packed, descriptor(CONFIG, written)])
+}
+
+/// Checkpoints that were unpacked for tasks which were not started yet: a shim reads them when its task is started. Clones are the
+/// same.
+#[derive(Clone, Default)]
+pub(crate) struct Restores(Arc<Mutex<HashMap<(String, String), tempfile::TempDir>>>);
+
+impl Restores {
+    /// Keeps the files of a task until [`Restores::forget`].
+    pub(crate) fn keep(&self, namespace: &Namespace, id: &str, dir: tempfile::TempDir) {
+        let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        all.insert((namespace.to_string(), id.to_owned()), dir);
+    }
+
+    /// Removes them: the task was started, or deleted.
+    pub(crate) fn forget(&self, namespace: &Namespace, id: &str) {
+        let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let dir = all.remove(&(namespace.to_string(), id.to_owned()));
+        drop(all);
+        drop(dir);
+    }
 }
 
 fn temporary(prefix: &str) -> Result<tempfile::TempDir, Status> {
@@ -137,7 +159,7 @@ async fn commit(mut writer: Box<dyn store::ContentWriter>) -> Result<(Digest, u6
     }
 }
 
-/// A checkpoint from the content store as files in a temporary directory; they go when the guard is dropped.
+/// A checkpoint from the content store as files in a temporary directory; they go when the guard is dropped ([`Restores`] keeps it).
 pub(crate) async fn unpack(
     parts: &Arc<Parts>,
     scope: &Scope,
@@ -163,4 +185,23 @@ pub(crate) async fn unpack(
         parts.differs.first().ok_or_else(|| refuse(base::ErrorKind::Unimplemented, "no differ is loaded"))?;
     differ.apply(scope, &archive, &[target], snapshot::ApplyOptions::default()).await.map_err(status)?;
     Ok(dir)
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::expect_used)]
+    use super::*;
+
+    #[test]
+    fn files_stay_until_their_task_is_started_or_deleted() {
+        let (restores, namespace) = (Restores::default(), Namespace::new("n").unwrap());
+        let dir = temporary("restores-test").unwrap();
+        let path = dir.path().to_path_buf();
+        restores.keep(&namespace, "c", dir);
+        restores.clone().forget(&namespace, "another");
+        restores.forget(&Namespace::new("m").unwrap(), "c");
+        assert!(path.exists());
+        restores.clone().forget(&namespace, "c");
+        assert!(!path.exists());
+    }
 }

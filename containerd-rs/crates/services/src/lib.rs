@@ -81,7 +81,7 @@ pub fn routes(parts: Arc<Parts>, limits: Limits) -> Routes {
         "sandboxes": api::sandbox::store_server::StoreServer<_> => sandboxes::Service,
         "snapshots": api::snapshots::snapshots_server::SnapshotsServer<_> => snapshots::Service,
         "streaming": api::streaming::streaming_server::StreamingServer<_> => streams::Service,
-        "tasks": api::tasks::tasks_server::TasksServer<_> => tasks::Service,
+        "tasks": api::tasks::tasks_server::TasksServer<_> => tasks::service,
         "transfer": api::transfer::transfer_server::TransferServer<_> => transfer::Service,
         "version": api::version::version_server::VersionServer<_> => version::Service,
     }

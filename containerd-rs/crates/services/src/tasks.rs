@@ -13,12 +13,18 @@ use protos::api::types_task::ProcessInfo;
 use runtime::{CreateTask, ExecRequest};
 use tonic::{Request, Response, Status};
 
+use crate::checkpoint::Restores;
 use crate::convert::{any_in, any_out, filters, mounts_in, process_out, timestamp};
 use crate::parts::Parts;
 use crate::request::scope;
 use crate::status::{invalid, status, to_the_end};
 
-pub(crate) struct Service(pub(crate) Arc<Parts>);
+pub(crate) struct Service(Arc<Parts>, Restores);
+
+/// The service over the parts.
+pub(crate) fn service(parts: Arc<Parts>) -> Service {
+    Service(parts, Restores::default())
+}
 
 type Result<T> = std::result::Result<Response<T>, Status>;
 
@@ -94,7 +100,7 @@ impl Tasks for Service {
         let container = self.0.container(&scope.namespace, &request.container_id)?;
         let checkpoint = request.checkpoint.clone();
         let mut wanted = plan(request, container)?;
-        // Unpacked before anything is made, and gone again with this guard.
+        // Unpacked before anything is made; the shim reads it when the task is started.
         let unpacked = match checkpoint {
             Some(descriptor) if wanted.checkpoint_dir.is_none() && !descriptor.digest.is_empty() => {
                 Some(crate::checkpoint::unpack(&self.0, &scope, descriptor).await?)
@@ -107,22 +113,30 @@ impl Tasks for Service {
         let container_id = wanted.container_id.clone();
         // Not detached: a client that gives up has the create undone, as with the original.
         let pid = self.0.runtime.create(&scope.namespace, wanted).await.map_err(status)?;
+        if let Some(dir) = unpacked {
+            self.1.keep(&scope.namespace, &container_id, dir);
+        }
         Ok(Response::new(CreateTaskResponse { container_id, pid }))
     }
 
     async fn start(&self, request: Request<StartRequest>) -> Result<StartResponse> {
         let (scope, r) = (scope(&request)?, request.into_inner());
+        let restores = self.1.clone();
         self.act(scope, async move |runtime, ns| {
-            let pid = runtime.start(&ns, &r.container_id, &r.exec_id).await?;
-            Ok(StartResponse { pid })
+            let started = runtime.start(&ns, &r.container_id, &r.exec_id).await;
+            // Restored or not: no shim restores a task twice.
+            restores.forget(&ns, &r.container_id);
+            Ok(StartResponse { pid: started? })
         })
         .await
     }
 
     async fn delete(&self, request: Request<DeleteTaskRequest>) -> Result<DeleteResponse> {
         let (scope, r) = (scope(&request)?, request.into_inner());
+        let restores = self.1.clone();
         self.act(scope, async move |runtime, ns| {
             let exit = runtime.delete(&ns, &r.container_id).await?;
+            restores.forget(&ns, &r.container_id);
             // The id is an exec's; the task itself has none.
             Ok(exit_out(String::new(), exit))
         })

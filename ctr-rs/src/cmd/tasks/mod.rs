@@ -1,6 +1,7 @@
 //! `tasks`: what runs.
 
 mod attach;
+mod checkpoint;
 mod delete;
 mod exec;
 mod kill;
@@ -21,6 +22,8 @@ use crate::error::Result;
 pub enum Command {
     /// Follow the streams of a running task
     Attach(attach::Args),
+    /// Dump the processes of a task with CRIU
+    Checkpoint(checkpoint::Args),
     /// Forget tasks that have ended
     #[command(visible_alias = "rm", aliases = ["del", "remove"])]
     Delete(delete::Args),
@@ -51,6 +54,7 @@ pub async fn run(global: &Global, command: Command) -> Result<u8> {
         Command::Delete(args) => delete::run(global, args).await,
         Command::Exec(args) => exec::run(global, args).await,
         Command::Start(args) => start::run(global, args).await,
+        Command::Checkpoint(args) => checkpoint::run(global, args).await.map(|()| 0),
         Command::Kill(args) => kill::run(global, args).await.map(|()| 0),
         Command::List(args) => list::run(global, args).await.map(|()| 0),
         Command::Metrics(args) => metrics::run(global, args).await.map(|()| 0),

@@ -1,5 +1,9 @@
 //! `tasks start ID`.
 
+use std::path::PathBuf;
+
+use protos::api::Any;
+use protos::api::runc_options::Options as RuncOptions;
 use protos::api::snapshots::MountsRequest;
 use protos::api::types::Mount;
 
@@ -8,6 +12,7 @@ use crate::client::Client;
 use crate::cmd::containers::{get, spec_of};
 use crate::cmd::run::flags::TaskFlags;
 use crate::cmd::run::{create_request, follow, task_options};
+use crate::cmd::tasks::checkpoint::absolute;
 use crate::error::{Answered, Result};
 use crate::task::call::ProcessRef;
 use crate::task::signals::Signals;
@@ -18,6 +23,9 @@ use crate::task::stdio::Stdio;
 pub struct Args {
     #[command(flatten)]
     task: TaskFlags,
+    /// Restore it from the files that `tasks checkpoint` has left in this directory
+    #[arg(long, value_name = "DIR")]
+    checkpoint: Option<PathBuf>,
     /// Id of the container
     id: String,
 }
@@ -31,8 +39,13 @@ pub async fn run(global: &Global, args: Args) -> Result<u8> {
     let terminal = spec.process.as_ref().is_some_and(|p| p.terminal);
     let linux = spec.linux.unwrap_or_default();
     let owner = |list: &[crate::spec::model::IdMapping]| list.first().map_or(0, |m| m.host_id);
-    let options =
+    let mut options =
         task_options(&container, &args.task, (owner(&linux.uid_mappings), owner(&linux.gid_mappings)));
+    if let Some(dir) = &args.checkpoint {
+        let own = options.as_ref().or_else(|| container.runtime.as_ref()?.options.as_ref());
+        let own: RuncOptions = own.and_then(|o| o.unpack().ok()).unwrap_or_default();
+        options = Some(Any::pack(&RuncOptions { criu_image_path: absolute(dir)?, ..own }));
+    }
     let rootfs = mounts(&client, &container.snapshotter, &container.snapshot_key).await?;
 
     let mut stdio = Stdio::prepare(&args.id, &args.task.stdio(terminal))?;
