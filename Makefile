@@ -9,7 +9,7 @@ PREFIX ?= /usr/local
 DESTDIR ?=
 export CARGO_TERM_COLOR ?= auto
 
-.PHONY: help build dist demo test lint unit bench soak install clean
+.PHONY: help build dist demo test lint unit bench soak fuzz install clean
 .DEFAULT_GOAL := help
 
 help:
@@ -72,6 +72,10 @@ soak:
 	export SHIM_UNDER_TEST=$(CURDIR)/$(DIST)/containerd-shim-runc-v2 SOAK_STRICT=1
 	export SOAK_EXECS=$${SOAK_EXECS:-100000} SOAK_CALLS=$${SOAK_CALLS:-1000000} SOAK_IDLE=$${SOAK_IDLE:-50} SOAK_REST=$${SOAK_REST:-10}
 	cargo test --locked -p shim-runc-v2 --test soak -- --nocapture --test-threads 1
+
+## make fuzz     each fuzz target for FUZZ_SECONDS (60); needs a nightly toolchain
+fuzz:
+	@integration/scripts/fuzz.sh $(or $(FUZZ_SECONDS),60) $(FUZZ_TARGETS)
 
 ## make install  the binaries, systemd unit, man pages and completions (PREFIX, DESTDIR; LINKS=1 adds containerd and ctr as links)
 install:

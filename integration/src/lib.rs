@@ -14,6 +14,7 @@ pub mod registry;
 pub mod rpc;
 pub mod scratch;
 pub mod shim;
+pub mod tree;
 
 pub use daemon::{Daemon, Kind};
 pub use image::Image;

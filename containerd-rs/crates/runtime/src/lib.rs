@@ -45,3 +45,12 @@ pub use records::Records;
 pub use recover::Recovered;
 pub use rpc::{CallError, DialError};
 pub use runtime::Runtime;
+
+/// Ways in for the fuzz targets.
+#[doc(hidden)]
+pub mod fuzzing {
+    /// Reads what a shim's `start` printed.
+    pub fn bootstrap_answer(bytes: &[u8]) {
+        let _refused = crate::binary::Answer::parse(bytes);
+    }
+}

@@ -1,0 +1,39 @@
+//! Manifests, indexes and configs: whatever is accepted has one meaning, and its children can be named.
+#![no_main]
+
+use base::oci::{Document, ImageConfig, Index, Manifest, classify, media_type};
+use base::{Descriptor, Digest};
+use libfuzzer_sys::fuzz_target;
+
+fuzz_target!(|bytes: &[u8]| {
+    let mut meanings = 0;
+    for mt in [
+        media_type::OCI_MANIFEST,
+        media_type::OCI_INDEX,
+        media_type::DOCKER_MANIFEST,
+        media_type::DOCKER_MANIFEST_LIST,
+        "",
+    ] {
+        let descriptor = Descriptor::new(mt, Digest::sha256(bytes), bytes.len() as i64);
+        if let Ok(children) = image::manifest::children(&descriptor, bytes) {
+            let _labels = image::manifest::child_labels(&children);
+        }
+        match classify(bytes, mt) {
+            Ok(Document::Manifest) => meanings |= 1,
+            Ok(Document::Index) => meanings |= 2,
+            _ => {}
+        }
+    }
+    assert_ne!(meanings, 3, "a manifest and an index");
+    if let Ok(config) = std::str::from_utf8(bytes).map_err(drop).and_then(|text| read::<ImageConfig>(text)) {
+        let _chain = base::oci::chain_ids(&config.rootfs.diff_ids);
+    }
+    if let Ok(text) = std::str::from_utf8(bytes) {
+        let _index = read::<Index>(text);
+        let _manifest = read::<Manifest>(text);
+    }
+});
+
+fn read<T: serde::de::DeserializeOwned>(text: &str) -> Result<T, ()> {
+    serde_json::from_str(text).map_err(drop)
+}
