@@ -31,15 +31,6 @@ pub(super) struct Bounds {
     pub(super) space: Option<Space>,
 }
 
-impl Bounds {
-    fn check(&self, size: u64) -> Result<(), LayerError> {
-        match self.bytes {
-            Some(limit) if size > limit => Err(LayerError::Limit { what: "bytes", limit }),
-            _ => self.space.as_ref().map_or(Ok(()), Space::check),
-        }
-    }
-}
-
 /// Runs `consume` on the plain bytes and hashes all of them, also those that `consume` leaves.
 pub(super) fn run<R, T>(
     source: R,
@@ -50,9 +41,10 @@ pub(super) fn run<R, T>(
 where
     R: Read + Send,
 {
-    let hashed = Hashed::new(source, bounds);
+    let Bounds { bytes, space } = bounds;
+    let hashed = Hashed::new(source, bytes);
     if packed_size < TWO_THREADS_FROM {
-        let mut chunks = Inline { hashed, chunk: vec![0; CHUNK], at: 0, end: 0 };
+        let mut chunks = Inline { hashed, space, chunk: vec![0; CHUNK], at: 0, end: 0 };
         let out = consume(&mut chunks)?;
         drain(&mut chunks)?;
         return Ok((out, chunks.hashed.finish()));
@@ -64,7 +56,7 @@ where
             .name("decode".into())
             .spawn_scoped(scope, move || produce(hashed, &full, &empty))
             .map_err(LayerError::Read)?;
-        let mut chunks = Received { chunks, back, chunk: Vec::new(), at: 0 };
+        let mut chunks = Received { chunks, back, space, chunk: Vec::new(), at: 0 };
         let applied = consume(&mut chunks).and_then(|out| drain(&mut chunks).map(|()| out));
         // Ends the other thread when it is still at work.
         drop(chunks);
@@ -95,12 +87,12 @@ struct Hashed<R> {
     source: R,
     hasher: Hasher,
     size: u64,
-    bounds: Bounds,
+    limit: Option<u64>,
 }
 
 impl<R: Read> Hashed<R> {
-    fn new(source: R, bounds: Bounds) -> Self {
-        Hashed { source, hasher: Hasher::new(Algorithm::Sha256), size: 0, bounds }
+    fn new(source: R, limit: Option<u64>) -> Self {
+        Hashed { source, hasher: Hasher::new(Algorithm::Sha256), size: 0, limit }
     }
 
     /// Fills `buf`; less only at the end.
@@ -116,8 +108,12 @@ impl<R: Read> Hashed<R> {
         }
         self.hasher.update(&buf[..have]);
         self.size += have as u64;
-        self.bounds.check(self.size).map_err(io::Error::other)?;
-        Ok(have)
+        match self.limit {
+            Some(limit) if self.size > limit => {
+                Err(io::Error::other(LayerError::Limit { what: "bytes", limit }))
+            }
+            _ => Ok(have),
+        }
     }
 
     fn finish(self) -> Plain {
@@ -125,9 +121,15 @@ impl<R: Read> Hashed<R> {
     }
 }
 
+/// Whether what is about to be used may be written.
+fn room_for(space: Option<&Space>, bytes: usize) -> io::Result<()> {
+    space.map_or(Ok(()), |space| space.check(bytes as u64)).map_err(io::Error::other)
+}
+
 /// One thread for all.
 struct Inline<R> {
     hashed: Hashed<R>,
+    space: Option<Space>,
     chunk: Vec<u8>,
     at: usize,
     end: usize,
@@ -137,6 +139,7 @@ impl<R: Read> BufRead for Inline<R> {
     fn fill_buf(&mut self) -> io::Result<&[u8]> {
         if self.at == self.end {
             (self.at, self.end) = (0, self.hashed.fill(&mut self.chunk)?);
+            room_for(self.space.as_ref(), self.end)?;
         }
         Ok(&self.chunk[self.at..self.end])
     }
@@ -187,6 +190,7 @@ fn produce<R: Read>(
 struct Received {
     chunks: Receiver<io::Result<Vec<u8>>>,
     back: Sender<Vec<u8>>,
+    space: Option<Space>,
     chunk: Vec<u8>,
     at: usize,
 }
@@ -198,6 +202,7 @@ impl BufRead for Received {
                 Ok(next) => next?,
                 Err(_) => Vec::new(),
             };
+            room_for(self.space.as_ref(), next.len())?;
             let used = std::mem::replace(&mut self.chunk, next);
             self.at = 0;
             // Not taken when the decoder is done.

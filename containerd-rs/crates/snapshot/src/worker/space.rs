@@ -23,18 +23,18 @@ impl Space {
         Space { directory, keep }
     }
 
-    /// Whether there is room for more.
+    /// Whether there is room for `more` bytes.
     ///
     /// # Errors
     /// [`LayerError::Space`] when too little is left. A file system that does not tell its size has room.
-    pub(super) fn check(&self) -> Result<(), LayerError> {
+    pub(super) fn check(&self, more: u64) -> Result<(), LayerError> {
         if self.keep == 0 {
             return Ok(());
         }
         let Ok(stat) = fstatvfs(&self.directory) else { return Ok(()) };
         let bytes = |blocks: u64| blocks.saturating_mul(stat.f_frsize);
         let kept = self.keep.min(bytes(stat.f_blocks) / SHARE);
-        if bytes(stat.f_bfree) < kept {
+        if bytes(stat.f_bfree) < kept.saturating_add(more) {
             return Err(LayerError::Space { what: "bytes", free: bytes(stat.f_bfree), kept });
         }
         let kept = INODES.min(stat.f_files / SHARE);
@@ -61,16 +61,17 @@ mod tests {
         let options = vec!["size=4m".into(), "nr_inodes=1000".into()];
         mount(&Mount::new("tmpfs", "tmpfs", options), dir.path()).unwrap();
         let space = |keep| Space::new(File::open(dir.path()).unwrap().into(), keep);
-        assert!(space(1 << 30).check().is_ok());
+        assert!(space(1 << 30).check(0).is_ok());
+        assert!(space(1 << 30).check(4 << 20).is_err());
         // A hundredth of 4 MiB are ten blocks.
         std::fs::write(dir.path().join("big"), vec![1; (4 << 20) - 8 * 4096]).unwrap();
-        let full = space(1 << 30).check();
-        let (little, none) = (space(4096).check(), space(0).check());
+        let full = space(1 << 30).check(0);
+        let (little, none) = (space(4096).check(0), space(0).check(0));
         std::fs::remove_file(dir.path().join("big")).unwrap();
         for n in 0..994 {
             File::create(dir.path().join(n.to_string())).unwrap();
         }
-        let crowded = space(1 << 30).check();
+        let crowded = space(1 << 30).check(0);
         unmount(dir.path(), UnmountFlags::DETACH).unwrap();
         assert!(matches!(full, Err(LayerError::Space { what: "bytes", kept: 41943, .. })), "{full:?}");
         assert!(little.is_ok() && none.is_ok(), "{little:?} {none:?}");
