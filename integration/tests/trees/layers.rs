@@ -223,10 +223,6 @@ pub fn known() -> Vec<(&'static str, Vec<Vec<u8>>)> {
                     .done(),
             ],
         ),
-        (
-            "a device number out of range",
-            vec![Layer::new().entry(EntryType::Char, "d", 0o600, (0, 0), "", (4096 * 8, 3), b"", &[]).done()],
-        ),
         ("a hard link to nothing", vec![Layer::new().link("a", "nowhere").done()]),
         ("a hard link to what is outside", vec![Layer::new().link("a", "../../../../etc/hostname").done()]),
         ("nothing at all", vec![Layer::new().done(), base()]),

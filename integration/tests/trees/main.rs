@@ -4,6 +4,7 @@
 //! The other daemon is Debian's containerd; `PEER_CONTAINERD` names another one. `TREES=n` makes more layers by chance.
 #![allow(clippy::unwrap_used)]
 
+mod created;
 mod layers;
 
 use std::path::Path;
@@ -50,7 +51,8 @@ fn shown(
     if !there {
         return None;
     }
-    snapshots(&["view", "looked-at", &chain]);
+    // A view would be without a label that holds it.
+    snapshots(&["prepare", "looked-at", &chain]);
     let command = snapshots(&["mounts", at.to_str().unwrap(), "looked-at"]);
     let mounted = std::process::Command::new("sh").args(["-ec", &command]).status().unwrap();
     assert!(mounted.success(), "{command}");
@@ -58,6 +60,21 @@ fn shown(
     unmount(at, UnmountFlags::empty()).unwrap();
     snapshots(&["rm", "looked-at"]);
     Some(tree.unwrap())
+}
+
+/// A tree without what the copying of the native snapshotter loses: the original's keeps neither the times of directories nor the second names of
+/// symbolic links.
+fn copied(tree: Tree) -> Tree {
+    let forget = |facts: String| match facts.split(' ').collect::<Vec<_>>()[..] {
+        [mode, owner, _, ref rest @ ..] if mode.starts_with('4') => {
+            format!("{mode} {owner} {}", rest.join(" "))
+        }
+        [mode, ..] if mode.starts_with("120") => {
+            facts.split_once(" same as ").map_or(facts.clone(), |(facts, _)| facts.to_owned())
+        }
+        _ => facts,
+    };
+    tree.into_iter().map(|(path, facts)| (path, forget(facts))).collect()
 }
 
 struct Pair {
@@ -88,7 +105,10 @@ impl Pair {
             let show = |daemon| shown(daemon, snapshotter, &archive, tars, &at, self.now);
             match (show(&self.ours), show(&self.theirs)) {
                 (Some(ours), Some(theirs)) => {
-                    let more = differences(&ours, &theirs);
+                    let more = match snapshotter {
+                        "native" => differences(&copied(ours), &copied(theirs)),
+                        _ => differences(&ours, &theirs),
+                    };
                     out.extend(more.into_iter().map(|d| format!("{snapshotter} {d}")));
                 }
                 (None, None) => {}
@@ -121,7 +141,7 @@ fn layers_that_appliers_get_wrong_give_the_same_tree() {
 #[test]
 fn layers_made_by_chance_give_the_same_tree() {
     let pair = Pair::new("t2");
-    let count = std::env::var("TREES").ok().and_then(|n| n.parse().ok()).unwrap_or(10);
+    let count = std::env::var("TREES").ok().and_then(|n| n.parse().ok()).unwrap_or(6);
     let mut found = Vec::new();
     for seed in 0..count {
         found.extend(pair.compare(&layers::random(seed)).into_iter().map(|d| format!("seed {seed}: {d}")));

@@ -99,7 +99,10 @@ impl Beside {
     fn apply(&self, hiding: Hiding, bytes: &[u8]) -> Result<(), LayerError> {
         let result = apply_to(&self.path("root"), hiding, bytes);
         let meta = fs::symlink_metadata(self.path("outside/secret")).unwrap();
-        assert_eq!((meta.mode(), meta.nlink(), meta.uid(), meta.mtime() > 1_000_000_000), (0o100_600, 1, 0, true));
+        assert_eq!(
+            (meta.mode(), meta.nlink(), meta.uid(), meta.mtime() > 1_000_000_000),
+            (0o100_600, 1, 0, true)
+        );
         assert_eq!(fs::read(self.path("outside/secret")).unwrap(), b"secret");
         assert_eq!(fs::read_dir(self.path("outside")).unwrap().count(), 1);
         assert_eq!(fs::read_dir(self.dir.path()).unwrap().count(), 2);
@@ -136,12 +139,24 @@ fn apply_to(root: &Path, hiding: Hiding, bytes: &[u8]) -> Result<(), LayerError>
 fn traversal_by_name() {
     let beside = Beside::new();
     beside.holds(|| {
-        let names = ["../outside/secret", "../../../../../../etc/hostile", "/../outside/x", "a/../../outside/y", "..", "../"];
+        let names = [
+            "../outside/secret",
+            "../../../../../../etc/hostile",
+            "/../outside/x",
+            "a/../../outside/y",
+            "..",
+            "../",
+        ];
         names.iter().fold(Layer::new(), |layer, name| {
             layer.file(name, "mine").dir(name, 0o777).file(&format!("{name}/.wh.secret"), "")
         })
     });
-    beside.holds(|| Layer::new().file("../outside/.wh.secret", "").file("../outside/.wh..wh..opq", "").file("../.wh.outside", ""));
+    beside.holds(|| {
+        Layer::new()
+            .file("../outside/.wh.secret", "")
+            .file("../outside/.wh..wh..opq", "")
+            .file("../.wh.outside", "")
+    });
     assert!(!Path::new("/etc/hostile").exists());
 }
 
@@ -149,7 +164,9 @@ fn traversal_by_name() {
 fn traversal_by_symbolic_link() {
     let beside = Beside::new();
     let outside = beside.outside();
-    for to in [outside.as_str(), "../outside", "../../../../../../../../../../tmp", "/proc/self/cwd/../outside"] {
+    for to in
+        [outside.as_str(), "../outside", "../../../../../../../../../../tmp", "/proc/self/cwd/../outside"]
+    {
         beside.holds(|| {
             Layer::new()
                 .symlink("l", to)
@@ -236,15 +253,10 @@ fn device_numbers_out_of_range_are_refused() {
             gnu.dev_minor[..7].copy_from_slice(minor.as_bytes());
         });
         let beside = Beside::new();
-        match beside.apply(Hiding::Remove, &layer.done()) {
-            // What fits is made as it was asked for, and never as another device.
-            Ok(()) => {
-                let rdev = fs::symlink_metadata(beside.path("root/dev")).unwrap().rdev();
-                let number = |text| u32::from_str_radix(text, 8).unwrap();
-                assert_eq!((rustix::fs::major(rdev), rustix::fs::minor(rdev)), (number(major), number(minor)));
-            }
-            Err(e) => assert!(matches!(e, LayerError::Malformed(_) | LayerError::Write { .. }), "{e}"),
-        }
+        // The kernel would cut them, and make another device.
+        let e = beside.apply(Hiding::Remove, &layer.done()).unwrap_err();
+        assert!(matches!(e, LayerError::Malformed(_)), "{e}");
+        assert!(!beside.path("root/dev").exists());
     }
 }
 
@@ -285,8 +297,18 @@ fn numbers_that_overflow_are_refused() {
         &[("uid", b"4294967296")],
         &[("gid", b"18446744073709551616")],
         &[("mtime", huge)],
-        &[("GNU.sparse.major", b"0"), ("GNU.sparse.minor", b"1"), ("GNU.sparse.map", b"9223372036854775807,9223372036854775807"), ("GNU.sparse.size", nearly)],
-        &[("GNU.sparse.major", b"0"), ("GNU.sparse.minor", b"1"), ("GNU.sparse.map", b"0,18446744073709551615"), ("GNU.sparse.size", nearly)],
+        &[
+            ("GNU.sparse.major", b"0"),
+            ("GNU.sparse.minor", b"1"),
+            ("GNU.sparse.map", b"9223372036854775807,9223372036854775807"),
+            ("GNU.sparse.size", nearly),
+        ],
+        &[
+            ("GNU.sparse.major", b"0"),
+            ("GNU.sparse.minor", b"1"),
+            ("GNU.sparse.map", b"0,18446744073709551615"),
+            ("GNU.sparse.size", nearly),
+        ],
         &[("GNU.sparse.major", b"1"), ("GNU.sparse.minor", b"0"), ("GNU.sparse.realsize", huge)],
     ] {
         let beside = Beside::new();
@@ -301,7 +323,10 @@ fn numbers_that_overflow_are_refused() {
             header.as_mut_bytes()[at] = 0x80 | 0x3f;
         });
         let beside = Beside::new();
-        assert!(matches!(beside.apply(Hiding::Remove, &layer.done()), Err(LayerError::Malformed(_))), "field {at}");
+        assert!(
+            matches!(beside.apply(Hiding::Remove, &layer.done()), Err(LayerError::Malformed(_))),
+            "field {at}"
+        );
     }
 }
 
@@ -327,7 +352,8 @@ fn many_entries_and_a_deep_tree() {
         layer = layer.file(&format!("{deep}{n}"), "").file(&format!("{deep}.wh.{n}x"), "");
     }
     beside.apply(Hiding::Overlay, &layer.done()).unwrap();
-    assert_eq!(fs::read_dir(beside.path("root").join(&deep)).unwrap().count(), 5_000);
+    // Nothing is known of what is below: each whiteout is a device.
+    assert_eq!(fs::read_dir(beside.path("root").join(&deep)).unwrap().count(), 10_000);
 }
 
 /// Zeros that inflate to more than a layer may have, in either packing.
@@ -393,12 +419,15 @@ async fn a_layer_does_not_fill_the_file_system() {
 #[tokio::test]
 async fn a_layer_that_kills_its_worker_fails_alone() {
     let s = Scene::new();
-    let good = s.put(media_type::OCI_LAYER_GZIP, &gzip(&Layer::new().raw("big", &noise(4 << 20), |_| {}).done())).await;
+    let good = s
+        .put(media_type::OCI_LAYER_GZIP, &gzip(&Layer::new().raw("big", &noise(4 << 20), |_| {}).done()))
+        .await;
     let mut starved = Scene::new();
     starved.options.memory = 1 << 20;
     let bad = starved.put(media_type::OCI_LAYER, &Layer::new().file("f", "").done()).await;
-    let (failed, applied) =
-        tokio::join!(async { starved.apply(&bad, &starved.bind("d")).await }, async { s.apply(&good, &s.bind("d")).await });
+    let (failed, applied) = tokio::join!(async { starved.apply(&bad, &starved.bind("d")).await }, async {
+        s.apply(&good, &s.bind("d")).await
+    });
     let e = failed.unwrap_err();
     assert!(!base::chain(&e).is_empty());
     applied.unwrap();

@@ -30,11 +30,10 @@ fn script(id: &str, accepts: &str, returns: &str, text: &str) -> StreamProcessor
 
 /// "Encryption" that `tr` takes back.
 fn rot(bytes: &[u8]) -> Vec<u8> {
-    bytes.iter().map(|b| b ^ 1).collect()
+    bytes.iter().map(|b| b ^ 0x80).collect()
 }
 
-const UNROT: &str =
-    r"python3 -c 'import sys; sys.stdout.buffer.write(bytes(b ^ 1 for b in sys.stdin.buffer.read()))'";
+const UNROT: &str = r"LC_ALL=C tr '\000-\177\200-\377' '\200-\377\000-\177'";
 
 async fn apply(
     s: &Scene,

@@ -7,6 +7,10 @@ use super::sparse::Sparse;
 /// Bytes of a header block.
 pub(crate) const BLOCK: usize = 512;
 
+/// Biggest device numbers of Linux: it cuts bigger ones, and they would be another device.
+const MAX_MAJOR: u32 = 0xfff;
+const MAX_MINOR: u32 = 0xf_ffff;
+
 /// A time of an entry.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
 pub(crate) struct Time {
@@ -111,7 +115,7 @@ impl Header {
         };
         let (major, minor) = (self.number("devmajor", major)?, self.number("devminor", minor)?);
         match (u32::try_from(major), u32::try_from(minor)) {
-            (Ok(major), Ok(minor)) => Ok((major, minor)),
+            (Ok(major), Ok(minor)) if major <= MAX_MAJOR && minor <= MAX_MINOR => Ok((major, minor)),
             _ => Err(LayerError::malformed(format!("device number {major}:{minor} out of range"))),
         }
     }

@@ -5,7 +5,8 @@ use std::os::fd::OwnedFd;
 use std::rc::Rc;
 
 use rustix::fs::{
-    AtFlags, FileType, Mode, OFlags, ResolveFlags, mkdirat, openat, openat2, readlinkat, statat, unlinkat,
+    AtFlags, FileType, Mode, OFlags, ResolveFlags, fchmod, mkdirat, openat, openat2, readlinkat, statat,
+    unlinkat,
 };
 use rustix::io::Errno;
 
@@ -182,6 +183,9 @@ impl Tree {
                     mkdirat(&here.fd, part.as_slice(), Mode::from_raw_mode(0o755))
                         .map_err(LayerError::write("mkdir", path))?;
                     let child = self.step(&here, &mut at, &part)?;
+                    // Below a set-group-id directory the kernel gives that bit on.
+                    fchmod(&child.fd, Mode::from_raw_mode(0o755))
+                        .map_err(LayerError::write("chmod", path))?;
                     maker.made(&here, &part, &child).map_err(LayerError::write("note", path))?;
                     here = child;
                     sealed |= maker.seals(&here);
