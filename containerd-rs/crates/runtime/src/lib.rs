@@ -15,6 +15,7 @@
 //! | `bundle/` | the directories |
 //! | `shim/` | connections, and what follows a shim's death |
 //! | `task/` | one verb per file |
+//! | `sandbox/` | the sandbox controller of shims that are sandboxes |
 //! | `recover/` | taking over what an earlier daemon left |
 //! | `restart/` | the restart monitor |
 #![forbid(unsafe_code)]
@@ -31,6 +32,7 @@ mod recover;
 pub mod restart;
 mod rpc;
 mod runtime;
+pub mod sandbox;
 mod shim;
 mod shimlog;
 mod table;

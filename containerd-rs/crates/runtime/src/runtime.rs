@@ -1,7 +1,6 @@
 //! The handle that everyone else uses, and what its verbs share.
 
 use std::future::Future;
-use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -17,6 +16,7 @@ use crate::gate::EndsOnce;
 use crate::model::Endpoint;
 use crate::options::{LogSink, RuntimeOptions};
 use crate::records::Records;
+use crate::sandbox;
 use crate::shim::Shim;
 use crate::shimlog;
 use crate::table::Table;
@@ -110,8 +110,7 @@ impl Runtime {
     /// Where the shim sandbox controller keeps the bundle of a sandbox that has no task of its own.
     pub(crate) fn sandbox_bundle(&self, namespace: &Namespace, id: &str) -> Bundle {
         let options = &self.shared.options;
-        let beside = |dir: &Path| dir.with_file_name("io.containerd.sandbox.controller.v1.shim");
-        Bundle::locate(&beside(&options.root), &beside(&options.state), namespace, id)
+        Bundle::locate(&sandbox::beside(&options.root), &sandbox::beside(&options.state), namespace, id)
     }
 
     /// The task and its shim, waiting for the task's recovery if that is under way.

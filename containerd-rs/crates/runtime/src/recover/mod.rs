@@ -6,7 +6,7 @@
 
 mod aside;
 mod evict;
-mod scan;
+pub(crate) mod scan;
 mod take_over;
 
 use std::sync::Arc;

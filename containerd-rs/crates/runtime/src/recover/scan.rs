@@ -60,7 +60,7 @@ pub(super) fn scan(runtime: &Runtime) -> Result<Found, Error> {
 }
 
 /// `DIR/NS/ID` for every directory of that shape; hidden ones at the lower level are set apart.
-fn children(dir: &Path, hidden: &mut Vec<PathBuf>) -> Result<Vec<(Namespace, String)>, Error> {
+pub(crate) fn children(dir: &Path, hidden: &mut Vec<PathBuf>) -> Result<Vec<(Namespace, String)>, Error> {
     let mut all = Vec::new();
     for (name, path) in directories(dir)? {
         if name.starts_with('.') {
@@ -96,7 +96,7 @@ fn directories(dir: &Path) -> Result<Vec<(String, PathBuf)>, Error> {
 }
 
 /// Whether the boot id beside the bundles is another than the present one; writes the present one.
-fn rebooted(state: &Path) -> bool {
+pub(crate) fn rebooted(state: &Path) -> bool {
     let Ok(now) = sys::process::boot_id() else { return false };
     let path = state.join(BOOT_ID);
     let before = fs::read_to_string(&path).ok();
