@@ -15,6 +15,9 @@ pub fn left(dir: &Path, namespace: &str) -> Vec<String> {
         if shim && args.iter().any(|a| a.starts_with(&dir)) {
             left.push(format!("shim {pid}"));
         }
+        if args.first().is_some_and(|a| a == "pause") && args.iter().any(|a| a == namespace) {
+            left.push(format!("process {pid} of a pod"));
+        }
     }
     for controller in std::fs::read_dir("/sys/fs/cgroup").into_iter().flatten().flatten() {
         let groups = controller.path().join(namespace);

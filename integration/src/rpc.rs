@@ -87,6 +87,7 @@ clients! {
     introspection => protos::api::introspection::introspection_client::IntrospectionClient<Transport>,
     leases => protos::api::leases::leases_client::LeasesClient<Transport>,
     namespaces => protos::api::namespaces::namespaces_client::NamespacesClient<Transport>,
+    sandbox_controllers => protos::api::sandbox::controller_client::ControllerClient<Transport>,
     sandboxes => protos::api::sandbox::store_client::StoreClient<Transport>,
     snapshots => protos::api::snapshots::snapshots_client::SnapshotsClient<Transport>,
     streaming => protos::api::streaming::streaming_client::StreamingClient<Transport>,

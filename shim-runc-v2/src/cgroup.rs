@@ -8,10 +8,10 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
 use base::{Error, Kinded};
-use sys::cgroup::{Cgroup as Kernel, OomWatch, Stats};
+use sys::cgroup::{Cgroup as Kernel, MOUNT_POINT, OomCause, OomWatch, Stats};
 
 use crate::io::watch::{self, Watched};
-use crate::logger::warning;
+use crate::logger::{debug, warning};
 use crate::systemd::cgroup_path;
 
 /// The key that the one directory of a version 2 group has in [`Dirs`].
@@ -25,6 +25,7 @@ pub(crate) struct Cgroup {
     group: Kernel,
     oom: Option<Mutex<OomWatch>>,
     saw_oom: AtomicBool,
+    cause: Mutex<Option<String>>,
 }
 
 impl Cgroup {
@@ -38,7 +39,7 @@ impl Cgroup {
                 None
             }
         };
-        Some(Cgroup { group, oom, saw_oom: AtomicBool::new(false) })
+        Some(Cgroup { group, oom, saw_oom: AtomicBool::new(false), cause: Mutex::default() })
     }
 
     /// The directories that the container does not share with the shim: whoever is in there may be killed.
@@ -72,9 +73,16 @@ impl Cgroup {
     /// Takes the news of memory.
     pub(crate) fn oom_news(&self) -> OomNews {
         let Some(watch) = &self.oom else { return OomNews { kills: 0, notices: 0, gone: true } };
-        let events = watch.lock().unwrap_or_else(PoisonError::into_inner).read_events().unwrap_or_default();
+        let mut watch = watch.lock().unwrap_or_else(PoisonError::into_inner);
+        let events = watch.read_events().unwrap_or_default();
         if events.kills > 0 {
             self.saw_oom.store(true, Ordering::Relaxed);
+            let cause = watch.cause();
+            let mut known = self.cause.lock().unwrap_or_else(PoisonError::into_inner);
+            // One want of memory may take several lives, told one after the other.
+            if cause.is_some() || known.is_none() {
+                *known = Some(in_words(cause));
+            }
         }
         OomNews { kills: events.kills, notices: events.notices, gone: events.gone }
     }
@@ -82,6 +90,18 @@ impl Cgroup {
     /// Whether the kernel has killed for memory in here, as far as [`Cgroup::oom_news`] has told.
     pub(crate) fn saw_oom(&self) -> bool {
         self.saw_oom.load(Ordering::Relaxed)
+    }
+
+    /// Whose limit was hit the last time, in words.
+    pub(crate) fn oom_cause(&self) -> Option<String> {
+        self.cause.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Lets the groups above this one pass on all controllers. One that cannot is as it was.
+    pub(crate) fn enable_controllers(&self) {
+        if let Err(e) = self.group.enable_controllers() {
+            debug!("{}", base::chain(&e));
+        }
     }
 
     /// What the group uses.
@@ -93,6 +113,18 @@ impl Cgroup {
             return Err(Error::not_found("cgroup does not exist"));
         }
         self.group.stats().map_err(|e| Error::new(e.kind(), "read cgroup statistics").with_source(e))
+    }
+}
+
+/// "memory limit of /pods/p1, 1 above it": as honest as the kernel's counters are.
+fn in_words(cause: Option<OomCause>) -> String {
+    let Some(cause) = cause else { return "no group's limit: the machine had no memory left".to_owned() };
+    let whole = if cause.whole_group { ", which was killed as a whole" } else { "" };
+    let below = cause.group.strip_prefix(MOUNT_POINT).unwrap_or(&cause.group).display();
+    let maybe = if cause.certain { "" } else { " (or of one above that)" };
+    match cause.levels_up {
+        0 => format!("its own memory limit (/{below}){maybe}{whole}"),
+        n => format!("memory limit of /{below}, {n} above it{maybe}{whole}"),
     }
 }
 
@@ -191,6 +223,22 @@ mod tests {
     fn our_own_group_is_nobodys_to_kill() {
         let Some(group) = Cgroup::of(std::process::id()) else { return };
         assert!(group.own_dirs().is_empty());
+    }
+
+    #[test]
+    fn causes_in_words() {
+        let cause = |levels_up, certain, whole_group| {
+            in_words(Some(OomCause {
+                group: "/sys/fs/cgroup/memory/pod".into(),
+                levels_up,
+                certain,
+                whole_group,
+            }))
+        };
+        assert_eq!(cause(0, true, false), "its own memory limit (/memory/pod)");
+        assert_eq!(cause(2, false, false), "memory limit of /memory/pod, 2 above it (or of one above that)");
+        assert_eq!(cause(0, true, true), "its own memory limit (/memory/pod), which was killed as a whole");
+        assert!(in_words(None).starts_with("no group's limit"));
     }
 
     #[test]

@@ -481,3 +481,38 @@ async fn any_order_of_calls_ends_it() {
         .await;
     }
 }
+
+#[tokio::test]
+async fn the_limit_above_is_named_when_it_kills() {
+    let place = Place::new().await;
+    let bundle = place.bundle("hungry", &["true"]);
+    let above = format!("/{NAMESPACE}/{}-limits", bundle.unique());
+    let group = sys::cgroup::Cgroup::at(&above).unwrap();
+    group.create().unwrap();
+    let limit = match &group {
+        sys::cgroup::Cgroup::V1(_) => "memory.limit_in_bytes",
+        sys::cgroup::Cgroup::V2(_) => "memory.max",
+    };
+    std::fs::write(group.dir("memory").unwrap().join(limit), (48 << 20).to_string()).unwrap();
+    let mut spec = bundle.spec(&["tail", "/dev/zero"]);
+    std::os::unix::fs::symlink("busybox", bundle.dir.join("rootfs/bin/tail")).unwrap();
+    spec["linux"]["cgroupsPath"] = format!("{above}/hungry").into();
+    bundle.write_spec(&spec);
+    let shim = place.start(&bundle);
+    let task = shim.client().await;
+    task.create(&bundle.create_request()).await.unwrap();
+    task.start("hungry", "").await.unwrap();
+    assert_eq!(task.wait("hungry", "").await.unwrap().exit_status, 137);
+    let record = std::fs::read(bundle.dir.join("exits/init.json")).unwrap();
+    let record: serde_json::Value = serde_json::from_slice(&record).unwrap();
+    let cause = record["oom_cause"].as_str().unwrap();
+    assert!(record["oom"].as_bool().unwrap() && cause.ends_with(&format!("{above}, 1 above it")), "{record}");
+    place.seen.exit_of("hungry").await;
+    let topics = place.seen.topics();
+    let at = |topic: &str| topics.iter().position(|t| t == topic).unwrap();
+    assert!(at("/tasks/oom") < at("/tasks/exit"), "{topics:?}");
+    task.delete("hungry", "").await.unwrap();
+    task.shutdown("hungry").await.unwrap();
+    shim.gone().await;
+    group.remove().unwrap();
+}

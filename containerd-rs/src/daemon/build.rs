@@ -25,6 +25,8 @@ use crate::plugins;
 pub(super) struct Built {
     pub(super) parts: Arc<Parts>,
     pub(super) metrics: Arc<metrics::Metrics>,
+    /// None when that controller is disabled.
+    pub(super) shim_sandboxer: Option<runtime::sandbox::ShimSandboxer>,
     /// Seconds between two looks of the restart monitor; none when it is disabled.
     pub(super) restart_interval: Option<std::time::Duration>,
 }
@@ -50,6 +52,7 @@ pub(super) struct Context {
     shim_env: Vec<String>,
     socket_dir: Option<PathBuf>,
     runtime: Option<runtime::Runtime>,
+    shim_sandboxer: Option<runtime::sandbox::ShimSandboxer>,
     transfer: Option<services::TransferSettings>,
     verifiers: Option<image::verify::Verifiers>,
     streams: Option<Arc<services::streams::Streams>>,
@@ -102,6 +105,7 @@ pub(super) fn build(config: &Config, prepared: &Prepared) -> anyhow::Result<Buil
         shim_env: Vec::new(),
         socket_dir: None,
         runtime: None,
+        shim_sandboxer: None,
         transfer: None,
         verifiers: None,
         streams: None,
@@ -133,6 +137,10 @@ fn assemble(
         Some(remote) => Arc::clone(remote),
         None => Arc::new(made(&context.content, "the content store")?),
     };
+    let mut sandboxers: BTreeMap<String, Arc<dyn runtime::sandbox::Sandboxer>> = BTreeMap::new();
+    if let Some(sandboxer) = &context.shim_sandboxer {
+        sandboxers.insert("shim".to_owned(), Arc::new(sandboxer.clone()));
+    }
     let parts = Parts {
         version: crate::version::VERSION.to_owned(),
         revision: crate::version::REVISION.to_owned(),
@@ -146,9 +154,15 @@ fn assemble(
         differs: context.diff_order,
         sync_fs: context.sync_fs,
         runtime: made(&context.runtime, "the task runtime")?,
+        sandboxers,
         transfer: made(&context.transfer, "the transfer service")?,
         metrics: Arc::clone(&metrics),
         streams: made(&context.streams, "the streaming manager")?,
     };
-    Ok(Built { parts: Arc::new(parts), metrics, restart_interval: context.restart_interval })
+    Ok(Built {
+        parts: Arc::new(parts),
+        metrics,
+        shim_sandboxer: context.shim_sandboxer,
+        restart_interval: context.restart_interval,
+    })
 }

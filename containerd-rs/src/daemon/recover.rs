@@ -27,6 +27,10 @@ impl Recovering {
 
 /// Find the bundles that an earlier daemon left; from here on each is known, and taken over in the background.
 pub(super) async fn find(built: &Built) -> anyhow::Result<JoinHandle<runtime::Recovered>> {
+    if let Some(sandboxer) = &built.shim_sandboxer {
+        // In the background: nobody waits for the handle.
+        sandboxer.recover().await.context("find the sandboxes of an earlier run")?;
+    }
     built.parts.runtime.recover().await.context("find the tasks of an earlier run")
 }
 

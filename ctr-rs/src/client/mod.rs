@@ -15,12 +15,20 @@ use std::time::{Duration, Instant};
 use base::Namespace;
 use hyper_util::rt::TokioIo;
 use protos::api::{
-    containers::containers_client::ContainersClient, content::content_client::ContentClient,
-    diff::diff_client::DiffClient, events::events_client::EventsClient, images::images_client::ImagesClient,
-    introspection::introspection_client::IntrospectionClient, leases::leases_client::LeasesClient,
-    namespaces::namespaces_client::NamespacesClient, snapshots::snapshots_client::SnapshotsClient,
-    streaming::streaming_client::StreamingClient, tasks::tasks_client::TasksClient,
-    transfer::transfer_client::TransferClient, version::version_client::VersionClient,
+    containers::containers_client::ContainersClient,
+    content::content_client::ContentClient,
+    diff::diff_client::DiffClient,
+    events::events_client::EventsClient,
+    images::images_client::ImagesClient,
+    introspection::introspection_client::IntrospectionClient,
+    leases::leases_client::LeasesClient,
+    namespaces::namespaces_client::NamespacesClient,
+    sandbox::{controller_client::ControllerClient, store_client::StoreClient},
+    snapshots::snapshots_client::SnapshotsClient,
+    streaming::streaming_client::StreamingClient,
+    tasks::tasks_client::TasksClient,
+    transfer::transfer_client::TransferClient,
+    version::version_client::VersionClient,
 };
 use tokio::net::UnixStream;
 use tonic::metadata::{Ascii, MetadataValue};
@@ -126,6 +134,8 @@ services! {
     introspection: IntrospectionClient,
     leases: LeasesClient,
     namespaces: NamespacesClient,
+    sandbox_controllers: ControllerClient,
+    sandboxes: StoreClient,
     snapshots: SnapshotsClient,
     streaming: StreamingClient,
     tasks: TasksClient,

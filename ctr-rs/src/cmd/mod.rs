@@ -13,6 +13,7 @@ mod namespaces;
 mod oci;
 mod plugins;
 mod run;
+mod sandboxes;
 mod shim;
 mod snapshots;
 mod tasks;
@@ -55,6 +56,9 @@ pub enum Command {
     Run(Box<run::Args>),
     /// One shim, spoken to directly
     Shim(shim::Args),
+    /// Sandboxes: what pods run in
+    #[command(visible_alias = "s", aliases = ["sandbox", "sb"], subcommand)]
+    Sandboxes(sandboxes::Command),
     /// Snapshots: file systems of images and containers
     #[command(alias = "snapshot")]
     Snapshots(snapshots::Args),
@@ -93,6 +97,7 @@ async fn plain(global: &Global, command: Command) -> Result<()> {
         Command::Leases(command) => leases::run(global, command).await,
         Command::Namespaces(command) => namespaces::run(global, command).await,
         Command::Shim(args) => shim::run(global, args).await,
+        Command::Sandboxes(command) => sandboxes::run(global, command).await,
         Command::Snapshots(args) => snapshots::run(global, args).await,
         Command::Oci(command) => oci::run(global, command),
         Command::Completion(args) => completion::run(args),

@@ -16,6 +16,7 @@ mod leases;
 mod limits;
 mod making;
 mod namespaces;
+mod sandbox_controllers;
 mod sandboxes;
 mod snapshots;
 mod streaming;

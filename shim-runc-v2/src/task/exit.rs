@@ -13,6 +13,7 @@ use protos::shim::events::{TaskExit, TaskOOM};
 use tokio::sync::oneshot;
 
 use crate::beside::RECORDS;
+use crate::cgroup::Cgroup;
 use crate::logger::{error, warning};
 use crate::reaper::Exit;
 use crate::rpc::convert::timestamp;
@@ -104,8 +105,9 @@ impl Tasks {
 
     /// Records the exit, then publishes it, then answers those who wait.
     async fn tell(&self, container: &Arc<Container>, exec_id: &str, exit: Exit) {
-        let oom = self.check_oom(container);
-        if let Err(e) = record(Record::new(&exit, oom), &container.bundle, exec_id).await {
+        let (oom, cause) = self.check_oom(container);
+        let told = Record { oom_cause: cause, ..Record::new(&exit, oom) };
+        if let Err(e) = record(told, &container.bundle, exec_id).await {
             error!("exit of {} {exec_id} is not recorded: {}", container.id, base::chain(&e));
         }
         let mut event = TaskExit::new();
@@ -122,15 +124,16 @@ impl Tasks {
     }
 
     /// Reads the kernel's own count, so that no kill is told later than the exit it caused.
-    fn check_oom(&self, container: &Container) -> bool {
-        let Some(cgroup) = container.state().cgroup.clone() else { return false };
+    fn check_oom(&self, container: &Container) -> (bool, Option<String>) {
+        let Some(cgroup) = container.state().cgroup.clone() else { return (false, None) };
         if cgroup.oom_news().kills > 0 {
-            self.tell_oom(container);
+            self.tell_oom(container, &cgroup);
         }
-        cgroup.saw_oom()
+        (cgroup.saw_oom(), cgroup.oom_cause())
     }
 
-    fn tell_oom(&self, container: &Container) {
+    fn tell_oom(&self, container: &Container, cgroup: &Cgroup) {
+        warning!("killed for memory in {}: {}", container.id, cgroup.oom_cause().unwrap_or_default());
         let mut event = TaskOOM::new();
         event.container_id = container.id.clone();
         self.events().send("/tasks/oom", &event);
@@ -158,7 +161,7 @@ impl Tasks {
                 let news = cgroup.oom_news();
                 if news.kills > 0 {
                     looks = 0;
-                    tasks.tell_oom(&container);
+                    tasks.tell_oom(&container, &cgroup);
                 } else if news.gone {
                     return;
                 } else if news.notices > 0 {

@@ -31,6 +31,9 @@ pub(crate) struct Record {
     /// Whether the kernel killed something in the container's cgroup for memory.
     #[serde(default)]
     pub(crate) oom: bool,
+    /// Whose limit it was, in words.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) oom_cause: Option<String>,
 }
 
 impl Record {
@@ -42,6 +45,7 @@ impl Record {
             signal: exit.signal,
             exited_at: base::timestamp::to_rfc3339_nano(exit.at),
             oom,
+            oom_cause: None,
         }
     }
 

@@ -48,6 +48,10 @@ impl Tasks {
             .start(self.reaper(), &container.id, limit)
             .await
             .map_err(|failed| Error::unknown(failed.told_as("OCI runtime start failed")))?;
+        let cgroup = container.state().cgroup.clone();
+        if let Some(cgroup) = cgroup {
+            cgroup.enable_controllers();
+        }
         Ok(container.state().init.pid)
     }
 

@@ -24,6 +24,7 @@ mod namespaces;
 pub mod parts;
 pub mod plugins;
 mod request;
+mod sandbox_controllers;
 mod sandboxes;
 mod snapshots;
 mod status;
@@ -78,6 +79,7 @@ pub fn routes(parts: Arc<Parts>, limits: Limits) -> Routes {
         "introspection": api::introspection::introspection_server::IntrospectionServer<_> => introspection::Service,
         "leases": api::leases::leases_server::LeasesServer<_> => leases::Service,
         "namespaces": api::namespaces::namespaces_server::NamespacesServer<_> => namespaces::Service,
+        "sandbox-controllers": api::sandbox::controller_server::ControllerServer<_> => sandbox_controllers::Service,
         "sandboxes": api::sandbox::store_server::StoreServer<_> => sandboxes::Service,
         "snapshots": api::snapshots::snapshots_server::SnapshotsServer<_> => snapshots::Service,
         "streaming": api::streaming::streaming_server::StreamingServer<_> => streams::Service,

@@ -31,6 +31,8 @@ pub struct Parts {
     /// Layers are on disk before an apply is answered, whatever the request says.
     pub sync_fs: bool,
     pub runtime: runtime::Runtime,
+    /// Kinds of sandboxes by name: `shim`, ...
+    pub sandboxers: BTreeMap<String, Arc<dyn runtime::sandbox::Sandboxer>>,
     pub transfer: crate::transfer::TransferSettings,
     pub metrics: Arc<metrics::Metrics>,
     /// Named byte streams of the streaming service.

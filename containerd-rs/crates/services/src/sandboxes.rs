@@ -17,7 +17,7 @@ pub(crate) struct Service(pub(crate) Arc<Parts>);
 
 type Result<T> = std::result::Result<Response<T>, Status>;
 
-fn sandbox_in(s: Option<Sandbox>) -> std::result::Result<store::Sandbox, Status> {
+pub(crate) fn sandbox_in(s: Option<Sandbox>) -> std::result::Result<store::Sandbox, Status> {
     let s = s.ok_or_else(|| invalid("sandbox must be set"))?;
     let now = SystemTime::UNIX_EPOCH;
     let runtime = s.runtime.map(|r| store::RuntimeInfo { name: r.name, options: r.options.map(any_in) });

@@ -15,6 +15,7 @@ pub(super) const METADATA: &str = "io.containerd.metadata.v1";
 pub(super) const METRICS: &str = "io.containerd.metrics.v1";
 pub(super) const CONTAINER_MONITOR: &str = "io.containerd.monitor.container.v1";
 pub(super) const RUNTIME: &str = "io.containerd.runtime.v2";
+pub(super) const SANDBOX_CONTROLLER: &str = "io.containerd.sandbox.controller.v1";
 pub(super) const SANDBOX_STORE: &str = "io.containerd.sandbox.store.v1";
 pub(super) const SERVER: &str = "io.containerd.server.v1";
 pub(super) const SERVICE: &str = "io.containerd.service.v1";
@@ -46,6 +47,7 @@ pub(super) fn all(config: &Config) -> Vec<Plugin> {
         Plugin::new(SHIM, "manager", &[EVENT, METADATA], runtimes::shim_manager),
         Plugin::new(RUNTIME, "task", &[SHIM], runtimes::tasks),
         Plugin::new(SANDBOX_STORE, "local", &[METADATA], nothing),
+        Plugin::new(SANDBOX_CONTROLLER, "shim", &[SHIM, EVENT, RUNTIME], runtimes::shim_sandboxer),
         Plugin::new(STREAMING, "manager", &[METADATA], base_parts::streaming),
         Plugin::new(VERIFIER, "bindir", &[], images::bindir),
         Plugin::new(TRANSFER, "local", &[LEASE, METADATA, DIFFER, VERIFIER, SNAPSHOTTER], images::transfer),
@@ -60,6 +62,7 @@ pub(super) fn all(config: &Config) -> Vec<Plugin> {
         Plugin::new(CONTAINER_MONITOR, "restart", &[EVENT, SERVICE], runtimes::restart),
         Plugin::new(METRICS, "grpc-prometheus", &[], nothing),
     ]);
+    all.push(Plugin::new(GRPC, "sandbox-controllers", &[SANDBOX_CONTROLLER, EVENT], nothing));
     for id in [
         "containers",
         "content",

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use anyhow::{Context as _, ensure};
 use serde::Deserialize;
 
-use super::registrations::RUNTIME;
+use super::registrations::{RUNTIME, SANDBOX_CONTROLLER};
 use super::{Context, made};
 use crate::config::{parse_duration, schema};
 use crate::plugins::{Loaded, NotLoaded};
@@ -75,6 +75,16 @@ pub(super) fn tasks(context: &mut Context) -> Result<Loaded, NotLoaded> {
     context.runtime = Some(runtime::Runtime::new(options, metadata, events));
     let exports = [("log-uri-schemes".to_owned(), "fifo,binary,file".to_owned())].into();
     Ok(Loaded { exports, platforms: vec![base::Platform::host()], ..Loaded::default() })
+}
+
+/// Sandboxes that are shims.
+pub(super) fn shim_sandboxer(context: &mut Context) -> Result<Loaded, NotLoaded> {
+    for dir in [context.root_of(SANDBOX_CONTROLLER, "shim"), context.state_of(SANDBOX_CONTROLLER, "shim")] {
+        sys::fs::ensure_dir(&dir, 0o700)?;
+    }
+    let runtime = made(&context.runtime, "the task runtime")?;
+    context.shim_sandboxer = Some(runtime::sandbox::ShimSandboxer::new(&runtime));
+    Ok(Loaded { platforms: vec![base::Platform::host()], ..Loaded::default() })
 }
 
 #[derive(Deserialize)]

@@ -4,10 +4,12 @@
 //! Statistics carry every field of containerd's `io.containerd.cgroups.v1.Metrics` and `v2.Metrics` messages that
 //! is read from cgroup files; network counters do not come from here.
 
+mod ancestors;
 mod control;
 mod find;
 mod oom;
 mod text;
+mod toggle;
 pub mod v1;
 pub mod v2;
 
@@ -16,6 +18,7 @@ use std::path::{Path, PathBuf};
 
 use crate::error::Result;
 
+pub use ancestors::OomCause;
 pub use oom::{OomEvents, OomWatch};
 
 /// Where cgroup file systems are mounted.

@@ -8,6 +8,7 @@ use rustix::event::EventfdFlags;
 use rustix::fs::inotify::{CreateFlags, WatchFlags};
 use rustix::io::Errno;
 
+use super::ancestors::{Ancestors, OomCause};
 use super::{Cgroup, text};
 use crate::error::{Context, Error, Result};
 
@@ -21,6 +22,7 @@ pub struct OomWatch {
     version: Version,
     /// Kills that were reported.
     seen: u64,
+    ancestors: Ancestors,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -67,7 +69,8 @@ impl OomWatch {
             let path = dir.join(file);
             rustix::fs::inotify::add_watch(&fd, &path, WatchFlags::MODIFY).on("watch", &path)?;
         }
-        Ok(OomWatch { fd, dir: dir.to_owned(), version: Version::V2, seen: 0 })
+        let ancestors = Ancestors::v2(dir);
+        Ok(OomWatch { fd, dir: dir.to_owned(), version: Version::V2, seen: 0, ancestors })
     }
 
     /// Watches the version 1 memory group with this directory. Not found when it is gone.
@@ -79,7 +82,8 @@ impl OomWatch {
         let register = dir.join("cgroup.event_control");
         std::fs::write(&register, format!("{} {}", fd.as_raw_fd(), file.as_raw_fd()))
             .on("write", &register)?;
-        Ok(OomWatch { fd, dir: dir.to_owned(), version: Version::V1, seen: 0 })
+        let ancestors = Ancestors::v1(dir);
+        Ok(OomWatch { fd, dir: dir.to_owned(), version: Version::V1, seen: 0, ancestors })
     }
 
     /// Takes what has come, without waiting. Call it once after the start, too: kills before the watch are counted in the first answer.
@@ -90,6 +94,13 @@ impl OomWatch {
         let kills = total.map_or(0, |t| t.saturating_sub(self.seen));
         self.seen += kills;
         Ok(OomEvents { kills, notices, gone })
+    }
+
+    /// After [`OomWatch::read_events`] has told of kills: whose limit was hit. `None`: no group's, so the machine itself had no
+    /// memory left, or the group is gone. Kills that came so fast after one another that they were told together
+    /// count as one.
+    pub fn cause(&mut self) -> Option<OomCause> {
+        self.ancestors.cause()
     }
 
     /// How many processes of the group have been killed so far; `None` when the group is gone (or the kernel does not count).
