@@ -92,7 +92,7 @@ fn sandbox_controllers() {
         cases.extend([
             case("stop one that is not there", Code::Ok, "", to("stop", "shim", "x")),
             case("wait for one that is not there", Code::NotFound, "not found", to("wait", "shim", "x")),
-            case("status of one that is not there", Code::Ok, "\"\" 0 true", to("status", "shim", "x")),
+            case("status of one that is not there", Code::Ok, "0 true", to("status", "shim", "x")),
             case("shut down one that is not there", Code::NotFound, "not found", to("shutdown", "shim", "x")),
             case("metrics of one that is not there", Code::NotFound, "not found", to("metrics", "shim", "x")),
             case("update one that is not there", Code::Ok, "", to("update", "shim", "x")),
