@@ -12,7 +12,7 @@ for step in "$@"; do
     build) packages+=(gcc libc6-dev make); target=1 ;;
     demo) packages+=(runc busybox-static docker-registry iproute2 procps) ;;
     test)
-      packages+=(runc crun criu containerd busybox-static docker-registry iproute2 procps btrfs-progs util-linux skopeo openssl apache2-utils
+      packages+=(runc crun criu containerd busybox-static docker-registry iproute2 procps btrfs-progs util-linux skopeo umoci openssl apache2-utils
         e2fsprogs erofs-utils fuse3 fuse-overlayfs)
       nextest=1 deny=1
       ;;

@@ -9,6 +9,7 @@
 #![warn(missing_docs)]
 
 pub mod archive;
+pub mod damage;
 mod error;
 pub mod manifest;
 pub mod pull;

@@ -4,10 +4,11 @@ use std::collections::BTreeMap;
 
 use base::oci::{self, Document, ImageConfig, Index, Manifest, annotation, media_type};
 use base::platform::Matcher;
-use base::{Descriptor, Digest, ErrorKind, Labels, Platform, Scope};
+use base::{Descriptor, Digest, Labels, Platform, Scope};
 use bytes::Bytes;
 use store::ContentStore;
 
+use crate::damage::damaged;
 use crate::error::{Error, Result};
 
 /// Indexes in indexes are followed so deep.
@@ -39,16 +40,6 @@ pub async fn read_blob(content: &dyn ContentStore, scope: &Scope, descriptor: &D
         true => Ok(bytes),
         false => Err(damaged(content, scope, &descriptor.digest).await),
     }
-}
-
-/// Has the store set a blob aside whose bytes turned out to be the wrong ones, so that it can be
-/// fetched again; the error to go on with.
-pub(crate) async fn damaged(content: &dyn ContentStore, scope: &Scope, digest: &Digest) -> Error {
-    if let Err(e) = content.audit(scope, digest).await {
-        tracing::warn!(%digest, error = base::chain(&e), "damaged content cannot be set aside");
-    }
-    let text = format!("content {digest} is damaged: it was set aside and has to be fetched again");
-    Error::refused(ErrorKind::DataLoss, text)
 }
 
 /// What a manifest or index names, in its order: config, layers; or manifests. Nothing for any other

@@ -37,7 +37,15 @@ impl Diff for Service {
                         return Ok(Response::new(ApplyResponse { applied: Some(descriptor_out(&applied)) }));
                     }
                     Err(error) if error.kind() == ErrorKind::Unimplemented => {}
-                    Err(error) => return Err(status(error)),
+                    Err(error) => {
+                        // Damaged bytes are set aside, so that the client's next try fetches them again.
+                        let layer = std::slice::from_ref(&diff);
+                        let kind = error.kind();
+                        return Err(match image::damage::blame(&*parts.content, &scope, layer, kind).await {
+                            Some(damaged) => status(damaged),
+                            None => status(error),
+                        });
+                    }
                 }
             }
             Err(refuse(ErrorKind::Unimplemented, format!("no differ takes media type {:?}", diff.media_type)))

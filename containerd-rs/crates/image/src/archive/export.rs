@@ -10,6 +10,7 @@ use tokio::sync::mpsc;
 
 use super::writer::Writer;
 use super::{DOCKER_FILE, INDEX_FILE, LAYOUT_FILE, LAYOUT_VERSION, layout_name};
+use crate::damage;
 use crate::error::{Error, Result};
 use crate::manifest::{self, MAX_DEPTH};
 use crate::transfer::{Local, Progress, ProgressSink, Reporter, TransferLease};
@@ -185,7 +186,7 @@ impl Export<'_> {
                 match writer.blob(name, &blob, &descriptor.digest, size).await {
                     Err(e) if e.kind() == ErrorKind::DataLoss => {
                         let content = &*self.local.content;
-                        return Err(manifest::damaged(content, self.scope, &descriptor.digest).await);
+                        return Err(damage::damaged(content, self.scope, &descriptor.digest).await);
                     }
                     done => done?,
                 }

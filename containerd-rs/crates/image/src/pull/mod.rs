@@ -25,6 +25,7 @@ use self::download::Download;
 use self::source::Source;
 pub(crate) use self::source::{mount_candidate, source_key};
 use self::walk::Plan;
+use crate::damage::blame_image;
 use crate::error::{Error, Result};
 use crate::manifest;
 use crate::registry::{Repository, Resolver};
@@ -144,7 +145,12 @@ async fn run(
         reporter: reporter.clone(),
     });
     let plan = fetch.walk(&target, options).await?;
-    fetch.blobs(plan, options).await?;
+    match fetch.blobs(plan, options).await {
+        Err(e) if !options.unpack.is_empty() => {
+            return Err(blame_image(&*local.content, scope, &target, e).await);
+        }
+        done => done?,
+    }
 
     let images = store_images(&local.meta, scope, options.destination.names(&target), &target).await?;
     if images.is_empty() {

@@ -9,6 +9,7 @@ use bytes::{Buf, Bytes};
 use store::Blob;
 use tokio::runtime::Handle;
 
+use crate::damage;
 use crate::error::{Error, Result};
 use crate::manifest;
 use crate::pull::source_key;
@@ -64,7 +65,7 @@ impl Origin for Stored {
 
     async fn unreadable(&self, descriptor: &Descriptor, why: io::Error, damaged: bool) -> Error {
         if damaged {
-            return manifest::damaged(&*self.local.content, &self.scope, &descriptor.digest).await;
+            return damage::damaged(&*self.local.content, &self.scope, &descriptor.digest).await;
         }
         Error::archive(format!("read content {} to push", descriptor.digest), why)
     }

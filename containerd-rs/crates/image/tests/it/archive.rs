@@ -39,17 +39,17 @@ fn layout(sample: &Sample, name: &str) -> Vec<u8> {
     tarball(&files)
 }
 
-fn prefix(name: &str) -> Destination {
+pub fn prefix(name: &str) -> Destination {
     let rule = ExtraReference { name: name.to_owned(), is_prefix: true, ..ExtraReference::default() };
     Destination { extra_references: vec![rule], ..Destination::default() }
 }
 
-async fn take(node: &Node, bytes: Vec<u8>, destination: Destination) -> Result<Imported, image::Error> {
+pub async fn take(node: &Node, bytes: Vec<u8>, destination: Destination) -> Result<Imported, image::Error> {
     let options = ImportOptions { destination, ..ImportOptions::default() };
     import(&node.local, &node.scope, channel(bytes), options).await
 }
 
-async fn give(node: &Node, options: ExportOptions) -> Result<Vec<u8>, image::Error> {
+pub async fn give(node: &Node, options: ExportOptions) -> Result<Vec<u8>, image::Error> {
     let (sink, mut chunks) = mpsc::channel::<bytes::Bytes>(2);
     let all = tokio::spawn(async move {
         let mut all = Vec::new();

@@ -16,6 +16,7 @@ mod referrers;
 mod resolve;
 mod tls;
 mod tokens;
+mod tools;
 mod unpack;
 mod upload;
 mod verify;

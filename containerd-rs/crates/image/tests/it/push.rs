@@ -91,7 +91,7 @@ async fn what_cannot_be_pushed() {
 }
 
 /// Spoils the bytes of a blob in the store, not its size.
-fn spoil(node: &Node, digest: &Digest) {
+pub fn spoil(node: &Node, digest: &Digest) {
     use std::os::unix::fs::PermissionsExt;
     let path = node.path().join("content/blobs/sha256").join(digest.hex());
     let mut bytes = std::fs::read(&path).unwrap();

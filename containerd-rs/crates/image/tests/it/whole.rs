@@ -1,7 +1,7 @@
 //! The whole way: a real registry, the content store, jailed workers, overlay snapshots, and what the
 //! garbage collector leaves of it.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use base::oci::{chain_ids, media_type};
@@ -61,6 +61,46 @@ fn image() -> Sample {
     Sample { config, layers, manifest: manifest.to_string().into_bytes() }
 }
 
+/// Overlay snapshots and real workers in `dir`.
+async fn overlay(node: &Node, dir: &Path) -> UnpackTarget {
+    let backend = Arc::new(Overlay::open(&dir.join("overlay"), OverlayOptions::default()).await.unwrap());
+    let snapshots = Arc::new(Snapshots::new("overlayfs", backend, &node.local.meta));
+    let options = WorkerOptions::new(worker(), dir.join("tmp"));
+    let differ = Arc::new(Walking::new(node.local.content.clone(), options));
+    let platform = Matcher::only(&Platform::parse("linux/amd64").unwrap());
+    UnpackTarget { snapshots, differ, platform }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn damaged_content_is_fetched_again_before_it_is_unpacked() {
+    let registry = Distribution::start("");
+    let sample = image();
+    let name = format!("{}/some/thing:t1", registry.address);
+    let from = Node::new();
+    given(&from, &sample, &name).await;
+    push(&from.local, &from.scope, &Resolver::new(patient()), PushOptions::new(&name, &name)).await.unwrap();
+    for (n, blob) in sample.layers.iter().chain([&sample.config, &sample.manifest]).enumerate() {
+        let (node, dir) = (Node::new(), tempfile::tempdir().unwrap());
+        pull(&node.local, &node.scope, &Resolver::new(patient()), PullOptions::new(&name)).await.unwrap();
+        let digest = Digest::sha256(blob);
+        crate::push::spoil(&node, &digest);
+        let target = overlay(&node, dir.path()).await;
+        let snapshots = target.snapshots.clone();
+        let options = PullOptions { unpack: vec![target], ..PullOptions::new(&name) };
+        pull(&node.local, &node.scope, &Resolver::new(patient()), options)
+            .await
+            .unwrap_or_else(|e| panic!("blob {n}: {}", base::chain(&e)));
+        assert!(node.local.content.audit(&node.scope, &digest).await.unwrap(), "blob {n}");
+        let config: base::oci::ImageConfig = serde_json::from_slice(&sample.config).unwrap();
+        let top = &chain_ids(&config.rootfs.diff_ids)[1];
+        let mounts = snapshots.view(&node.scope, "look", top.as_str(), Default::default()).await.unwrap();
+        let root = TempMount::read_only(&mounts, dir.path()).unwrap();
+        assert_eq!(std::fs::read_to_string(root.path().join("etc/name")).unwrap(), "upper");
+        assert_eq!(std::fs::read(root.path().join("bin/tool")).unwrap(), vec![b'y'; 100_000]);
+        root.close().unwrap();
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn from_a_registry_to_a_root_file_system() {
     let registry = Distribution::start("");
@@ -72,15 +112,8 @@ async fn from_a_registry_to_a_root_file_system() {
 
     let node = Node::new();
     let dir = tempfile::tempdir().unwrap();
-    let backend =
-        Arc::new(Overlay::open(&dir.path().join("overlay"), OverlayOptions::default()).await.unwrap());
-    let snapshots = Arc::new(Snapshots::new("overlayfs", backend, &node.local.meta));
-    let differ = Arc::new(Walking::new(
-        node.local.content.clone(),
-        WorkerOptions::new(worker(), dir.path().join("tmp")),
-    ));
-    let platform = Matcher::only(&Platform::parse("linux/amd64").unwrap());
-    let target = UnpackTarget { snapshots: snapshots.clone(), differ, platform };
+    let target = overlay(&node, dir.path()).await;
+    let snapshots = target.snapshots.clone();
     let options = PullOptions { unpack: vec![target], ..PullOptions::new(&name) };
     pull(&node.local, &node.scope, &Resolver::new(patient()), options).await.unwrap();
 
