@@ -90,6 +90,10 @@ impl Reaper {
             Some(exit) => {
                 let _ = sender.send(exit);
             }
+            // A runtime that collected it itself has left nobody to wait for.
+            None if !is_child(pid) && !is_there(pid) => {
+                let _ = sender.send(Exit { pid, code: 255, signal: None, at: SystemTime::now() });
+            }
             None => {
                 table.waiters.insert(pid, sender);
             }
@@ -111,6 +115,11 @@ fn is_child(pid: u32) -> bool {
         | rustix::process::WaitIdOptions::NOHANG
         | rustix::process::WaitIdOptions::NOWAIT;
     rustix::process::waitid(rustix::process::WaitId::Pid(pid), options).is_ok()
+}
+
+/// Whether there is any process of that number.
+fn is_there(pid: u32) -> bool {
+    std::path::Path::new("/proc").join(pid.to_string()).exists()
 }
 
 fn exit_of(pid: Pid, status: WaitStatus) -> Exit {
@@ -160,6 +169,16 @@ mod tests {
         reaper.deliver(exit(4_000_002, 7));
         drop(guard);
         assert_eq!(reaper.counts(), (0, 0), "forgotten with the last expectation");
+    }
+
+    #[test]
+    fn who_was_collected_by_another_is_not_waited_for() {
+        let reaper = Reaper::default();
+        assert_eq!(reaper.watch(4_000_009).try_recv().unwrap().code, 255);
+        assert_eq!(reaper.counts(), (0, 0));
+        // A stranger that lives may still become ours.
+        assert!(reaper.watch(std::process::id()).try_recv().is_err());
+        assert_eq!(reaper.counts(), (1, 0));
     }
 
     #[test]

@@ -76,7 +76,7 @@ fn runtime(place: &Place) -> String {
             use std::os::unix::fs::OpenOptionsExt;
             let path = place.dir.path().join("light");
             let body = "#!/bin/sh\ncase \"$*\" in *\" exec \"*) while [ \"$1\" != --pid-file ]; do shift; done\n\
-                /bin/true & echo $! > \"$2\";; *) exec runc \"$@\";; esac\n";
+                sh -c \"while kill -0 $$ 2>/dev/null; do :; done\" & echo $! > \"$2\";; *) exec runc \"$@\";; esac\n";
             let mut options = std::fs::OpenOptions::new();
             let mut file = options.write(true).create(true).truncate(true).mode(0o755).open(&path).unwrap();
             file.write_all(body.as_bytes()).unwrap();
