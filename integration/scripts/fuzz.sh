@@ -15,7 +15,8 @@ export TMPDIR=${FUZZ_TMP:-/dev/shm}
 for t in "${targets[@]}"; do
   mkdir -p "corpus/$t" "artifacts/$t"
   echo "== $t, ${seconds}s"
-  "$bin/$t" "corpus/$t" $([ -d "seeds/$t" ] && echo "seeds/$t") -artifact_prefix="artifacts/$t/" -max_total_time="$seconds" \
+  # Whole paths: a target may change its directory.
+  "$bin/$t" "$PWD/corpus/$t" -artifact_prefix="$PWD/artifacts/$t/" -max_total_time="$seconds" \
     -timeout=30 -rss_limit_mb=2048 -max_len=16384 -print_final_stats=1 -verbosity=0 2>&1 | grep -E '^(==|stat::number_of_executed|stat::average|stat::new_units|stat::peak|SUMMARY|thread|ALARM|artifact)' || true
   [ -z "$(ls -A "artifacts/$t")" ] || { echo "findings in containerd-rs/fuzz/artifacts/$t" >&2; exit 1; }
 done

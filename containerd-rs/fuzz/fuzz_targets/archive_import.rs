@@ -61,7 +61,7 @@ fuzz_target!(|bytes: &[u8]| {
         feeding.await.unwrap();
     });
     for image in
-        daemon.meta.images().list(&scope.namespace, &base::FilterSet::parse::<&str>(&[]).unwrap()).unwrap()
+        daemon.meta.images().list(&scope.namespace, &base::FilterSet::parse(&[""; 0]).unwrap()).unwrap()
     {
         assert_eq!(image.name, "fuzz.test/only:1");
     }
