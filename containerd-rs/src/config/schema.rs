@@ -12,7 +12,6 @@ pub(crate) const GRPC_PROMETHEUS: &str = "io.containerd.metrics.v1.grpc-promethe
 pub(crate) const METRICS: &str = "io.containerd.server.v1.metrics";
 pub(crate) const RESTART: &str = "io.containerd.monitor.container.v1.restart";
 pub(crate) const SHIM_MANAGER: &str = "io.containerd.shim.v1.manager";
-pub(crate) const TRANSFER: &str = "io.containerd.transfer.v1.local";
 pub(crate) const TTRPC: &str = "io.containerd.server.v1.ttrpc";
 
 /// The defaults of the top level and of every plugin that this daemon has, in TOML.
@@ -74,9 +73,6 @@ const INERT: &[&[&str]] = &[
     &["metrics", "grpc_histogram"],
     &["plugins", GRPC_TCP],
     &["plugins", GRPC_PROMETHEUS, "grpc_histogram"],
-    &["plugins", TRANSFER, "check_platform_supported"],
-    &["plugins", TRANSFER, "concurrent_layer_fetch_buffer"],
-    &["plugins", TRANSFER, "max_concurrent_unpacks"],
 ];
 
 /// Does the key at `path` change nothing in this build?

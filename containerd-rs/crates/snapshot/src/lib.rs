@@ -13,6 +13,7 @@
 #![forbid(unsafe_code)]
 #![warn(missing_docs)]
 
+mod apart;
 mod backend;
 mod differ;
 mod error;
@@ -25,7 +26,8 @@ mod snapshotter;
 pub mod walking;
 pub mod worker;
 
-pub use differ::{ApplyOptions, CompareOptions, Differ, Progress};
+pub use apart::Apart;
+pub use differ::{ApplyOptions, Arriving, CompareOptions, Differ, Progress};
 pub use error::{Error, Result};
 pub use info::{CommitOptions, Info, Kind, ONLY_REMAP_IDS, REBASE, REMAP_IDS, Usage};
 pub use namespaced::Snapshots;

@@ -76,7 +76,7 @@ fn archive(entries: &[Entry]) -> Vec<u8> {
 
 fn run(root: &Path, lowers: &[&Path], whiteouts: Hiding, bytes: &[u8]) -> Result<(), LayerError> {
     let open = |p: &Path| open(p, OFlags::RDONLY | OFlags::DIRECTORY, Mode::empty()).unwrap();
-    let rules = Rules { whiteouts, skip_devices: false, limits: Limits { entries: None, bytes: None } };
+    let rules = Rules { whiteouts, skip_devices: false, apart: false, limits: Limits { entries: None, bytes: None } };
     let target = Target { root: open(root), lowers: lowers.iter().map(|p| open(p)).collect() };
     apply(Cursor::new(bytes), target, rules).map(|_| ())
 }

@@ -63,6 +63,7 @@ async fn progress_ends_at_the_size_of_the_layer() {
             move |n| seen.lock().unwrap().push(n)
         })),
         payloads: BTreeMap::new(),
+        ..ApplyOptions::default()
     };
     s.differ().apply(&s.scope, &layer, &s.bind("d"), options).await.unwrap();
     let seen = seen.lock().unwrap();

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use anyhow::Context as _;
+use image::throttle::{Throttle, ThrottleOptions};
 use serde::Deserialize;
 
 use super::Context;
@@ -15,7 +16,11 @@ const VERIFIER: &str = "io.containerd.image-verifier.v1.bindir";
 #[derive(Deserialize)]
 struct Settings {
     max_concurrent_downloads: usize,
+    max_concurrent_unpacks: usize,
+    concurrent_layer_fetch_buffer: u64,
     max_concurrent_uploaded_layers: usize,
+    check_platform_supported: bool,
+    discard_unpacked_layers: bool,
     config_path: String,
 }
 
@@ -27,7 +32,13 @@ pub(super) fn transfer(context: &mut Context) -> Result<Loaded, NotLoaded> {
     }
     context.transfer = Some(services::TransferSettings {
         config_path: settings.config_path,
-        max_concurrent_downloads: settings.max_concurrent_downloads.max(1),
+        throttle: Throttle::new(ThrottleOptions {
+            downloads: settings.max_concurrent_downloads,
+            unpacks: settings.max_concurrent_unpacks,
+            range: settings.concurrent_layer_fetch_buffer,
+        }),
+        discard_unpacked_layers: settings.discard_unpacked_layers,
+        check_platform_supported: settings.check_platform_supported,
         max_concurrent_uploads: settings.max_concurrent_uploaded_layers.max(1),
         user_agent: format!("containerd/{}", crate::version::VERSION),
         verifiers: context.verifiers.clone(),

@@ -19,7 +19,9 @@ use crate::error::{Error, Result};
 use crate::manifest::{self, MAX_DEPTH};
 use crate::pull::Arrivals;
 use crate::transfer::{Destination, Local, Progress, ProgressSink, Reporter, TransferLease, store_images};
-use crate::unpack::{UnpackTarget, unpack};
+use crate::stop::Stop;
+use crate::throttle::Throttle;
+use crate::unpack::{Unpack, UnpackTarget};
 
 /// Documents of one archive that are followed.
 const MAX_DOCUMENTS: usize = 10_000;
@@ -36,6 +38,8 @@ pub struct ImportOptions {
     pub compress: bool,
     /// Where to unpack it to.
     pub unpack: Vec<UnpackTarget>,
+    /// Limits that this import shares with other transfers.
+    pub throttle: Throttle,
     /// Who is told about the progress.
     pub progress: Option<ProgressSink>,
 }
@@ -47,6 +51,7 @@ impl Default for ImportOptions {
             platforms: Matcher::all(),
             compress: false,
             unpack: Vec::new(),
+            throttle: Throttle::default(),
             progress: None,
         }
     }
@@ -110,7 +115,18 @@ async fn run(
 
     let wanted = walk(local, scope, &index, &options.platforms).await?;
     for target in &options.unpack {
-        unpack(local, scope, target, wanted.clone(), Arrivals::all_here(), reporter.clone()).await?;
+        let work = Unpack {
+            local: local.clone(),
+            scope: scope.clone(),
+            target: target.clone(),
+            arrivals: Arrivals::all_here(),
+            reporter: reporter.clone(),
+            throttle: options.throttle.clone(),
+            stop: Stop::new(),
+        };
+        if let Some(chosen) = work.choose(wanted.clone()).await? {
+            work.run(&chosen).await?;
+        }
     }
 
     let mut names = vec![(index.clone(), options.destination.names(&index))];

@@ -2,39 +2,44 @@
 //!
 //! ```text
 //!  resolve --> walk: documents, with labels on their children
-//!                |--> blobs, a few at a time --.  (arrival of each)
-//!                '--> unpack, layer by layer <-'
+//!                |--> configs
+//!                '--> unpack: what is there already? --demand--> blobs, a few at a time
+//!                        apply each layer as its bytes come <------'
 //!                                 all done --> image records
 //! ```
+//!
+//! A layer is fetched when something needs it: one whose snapshot is there is not.
 
 mod arrivals;
+mod blobs;
 mod download;
+mod flight;
+mod flow;
+mod ranged;
 mod source;
 mod walk;
 
 use std::sync::Arc;
 
 use base::platform::Matcher;
-use base::{ErrorKind, Kinded, Scope};
+use base::Scope;
 use store::Image;
-use tokio::sync::Semaphore;
-use tokio::task::JoinSet;
 
-pub(crate) use self::arrivals::Arrivals;
-use self::download::Download;
+pub(crate) use self::arrivals::{Arrivals, Stage};
+pub(crate) use self::blobs::given_up;
+pub(crate) use self::flow::Flow;
 use self::source::Source;
 pub(crate) use self::source::{mount_candidate, source_key};
-use self::walk::Plan;
 use crate::damage::blame_image;
 use crate::error::{Error, Result};
 use crate::manifest;
 use crate::registry::{Repository, Resolver};
+use crate::throttle::Throttle;
 use crate::transfer::{Destination, Local, Progress, ProgressSink, Reporter, TransferLease, store_images};
-use crate::unpack::{UnpackTarget, unpack};
+use crate::unpack::UnpackTarget;
 use crate::verify::{Verifiers, VerifyError};
 
-/// Downloads at a time when the caller does not say.
-pub const DEFAULT_DOWNLOADS: usize = 3;
+pub use crate::throttle::{DEFAULT_DOWNLOADS, ThrottleOptions};
 
 /// What to pull, and what to do with it.
 #[derive(Clone)]
@@ -51,8 +56,10 @@ pub struct PullOptions {
     pub manifest_limit: usize,
     /// Where to unpack it to.
     pub unpack: Vec<UnpackTarget>,
-    /// Downloads at a time; 0: [`DEFAULT_DOWNLOADS`].
-    pub max_concurrent_downloads: usize,
+    /// Do not keep the layers of what is unpacked: garbage collection takes them when the pull is over.
+    pub discard_unpacked_layers: bool,
+    /// Limits that this pull shares with others.
+    pub throttle: Throttle,
     /// Who must allow the image, once it is known what the reference stands for.
     pub verifiers: Option<Verifiers>,
     /// Who is told about the progress.
@@ -70,7 +77,8 @@ impl PullOptions {
             all_metadata: false,
             manifest_limit: 0,
             unpack: Vec::new(),
-            max_concurrent_downloads: 0,
+            discard_unpacked_layers: false,
+            throttle: Throttle::default(),
             verifiers: None,
             progress: None,
         }
@@ -141,6 +149,7 @@ async fn run(
         local: local.clone(),
         scope: scope.clone(),
         source: Source::new(&repository),
+        throttle: options.throttle.clone(),
         repository,
         reporter: reporter.clone(),
     });
@@ -170,52 +179,5 @@ struct Fetch {
     repository: Repository,
     source: Source,
     reporter: Reporter,
-}
-
-impl Fetch {
-    /// Downloads the blobs of the plan and unpacks what arrives; ends with the first failure.
-    async fn blobs(self: &Arc<Self>, plan: Plan, options: &PullOptions) -> Result<()> {
-        let limit = match options.max_concurrent_downloads {
-            0 => DEFAULT_DOWNLOADS,
-            n => n,
-        };
-        let permits = Arc::new(Semaphore::new(limit));
-        let (arrivals, tickets) = Arrivals::expect(&plan.blobs);
-        let mut tasks = JoinSet::new();
-        for (descriptor, ticket) in plan.blobs.into_iter().zip(tickets) {
-            let (fetch, permits) = (self.clone(), permits.clone());
-            let bytes = self.reporter.add(&descriptor);
-            tasks.spawn(async move {
-                let _permit = permits.acquire_owned().await;
-                let outcome = fetch.download(Download { descriptor: &descriptor, bytes }).await;
-                ticket.settle(outcome.is_ok());
-                outcome
-            });
-        }
-        for target in options.unpack.clone() {
-            let (fetch, arrivals, manifests) = (self.clone(), arrivals.clone(), plan.manifests.clone());
-            tasks.spawn(async move {
-                unpack(&fetch.local, &fetch.scope, &target, manifests, arrivals, fetch.reporter.clone()).await
-            });
-        }
-        drop(arrivals);
-        first_failure(tasks).await
-    }
-}
-
-/// Waits for all tasks, or for the first that fails; the others are stopped then. A task that only
-/// gave up because another failed is not the one to report.
-async fn first_failure(mut tasks: JoinSet<Result<()>>) -> Result<()> {
-    let mut given_up = None;
-    while let Some(done) = tasks.join_next().await {
-        match done.map_err(Error::Task).and_then(|outcome| outcome) {
-            Ok(()) => {}
-            Err(e) if e.kind() == ErrorKind::Canceled => given_up = given_up.or(Some(e)),
-            Err(e) => {
-                tasks.shutdown().await;
-                return Err(e);
-            }
-        }
-    }
-    given_up.map_or(Ok(()), Err)
+    throttle: Throttle,
 }

@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 
 use base::oci::media_type;
-use base::{Descriptor, Digest, Labels};
+use base::{Descriptor, Digest, Labels, labels};
 use bytes::{Bytes, BytesMut};
 
 use super::download::inline;
@@ -18,17 +18,26 @@ const MAX_DOCUMENTS: usize = 10_000;
 /// What is left to do after the documents.
 #[derive(Default)]
 pub(crate) struct Plan {
-    /// Blobs to download: configs before layers, each once.
+    /// Blobs that are needed whatever is unpacked: configs first.
     pub(crate) blobs: Vec<Descriptor>,
-    /// Manifests whose layers are among the blobs.
-    pub(crate) manifests: Vec<Descriptor>,
+    /// Wanted manifests, with their layers.
+    pub(crate) manifests: Vec<(Descriptor, Vec<Descriptor>)>,
+}
+
+impl Plan {
+    /// Everything that may have to be downloaded, each once.
+    pub(crate) fn all(&self) -> Vec<Descriptor> {
+        let mut once = HashSet::new();
+        let layers = self.manifests.iter().flat_map(|(_, layers)| layers);
+        self.blobs.iter().chain(layers).filter(|d| once.insert(d.digest.clone())).cloned().collect()
+    }
 }
 
 impl Fetch {
     /// Fetches the tree of documents below `target`, as far as the platforms ask for it.
     pub(crate) async fn walk(&self, target: &Descriptor, options: &PullOptions) -> Result<Plan> {
         let mut plan = Plan::default();
-        let (mut configs, mut layers) = (Vec::new(), Vec::new());
+        let mut others = Vec::new();
         let mut seen: HashSet<Digest> = HashSet::new();
         let mut pending = vec![(target.clone(), 0)];
         while let Some((descriptor, depth)) = pending.pop() {
@@ -43,30 +52,28 @@ impl Fetch {
             }
             manifest::refuse_schema1(&descriptor)?;
             if !manifest::is_document(&descriptor) {
-                layers.push(descriptor);
+                others.push(descriptor);
                 continue;
             }
-            let children = self.document(&descriptor).await?;
+            let children = self.document(&descriptor, options).await?;
             self.reporter.children(&descriptor, &children);
             if media_type::is_index(&descriptor.media_type) {
                 let wanted = wanted(children, options, depth == 0, target)?;
                 pending.extend(wanted.into_iter().rev().map(|child| (child, depth + 1)));
             } else if is_wanted(&descriptor, options) {
-                plan.manifests.push(descriptor);
                 let mut children = children.into_iter();
-                configs.extend(children.next());
-                layers.extend(children);
+                plan.blobs.extend(children.next());
+                plan.manifests.push((descriptor, children.collect()));
             } else {
-                configs.extend(children.into_iter().next());
+                plan.blobs.extend(children.into_iter().next());
             }
         }
-        let mut once = HashSet::new();
-        plan.blobs = configs.into_iter().chain(layers).filter(|d| once.insert(d.digest.clone())).collect();
+        plan.blobs.append(&mut others);
         Ok(plan)
     }
 
     /// One manifest or index: in the store, checked, with labels that keep its children.
-    async fn document(&self, descriptor: &Descriptor) -> Result<Vec<Descriptor>> {
+    async fn document(&self, descriptor: &Descriptor, options: &PullOptions) -> Result<Vec<Descriptor>> {
         if descriptor.size as u64 > MAX_MANIFEST_SIZE {
             return Err(Error::invalid(format!(
                 "rejecting {} byte manifest {}",
@@ -75,16 +82,16 @@ impl Fetch {
         }
         self.reporter.add(descriptor);
         let Some(mut writer) = self.open_ingest(descriptor).await? else {
-            return self.present(descriptor).await;
+            return self.present(descriptor, options).await;
         };
         if writer.offset() == descriptor.size as u64 && writer.digest() == descriptor.digest {
             self.commit(&mut *writer, descriptor, Labels::new()).await?;
-            return self.present(descriptor).await;
+            return self.present(descriptor, options).await;
         }
         let outcome = async {
             let bytes = self.fetch_document(descriptor).await?;
             let children = manifest::children(descriptor, &bytes)?;
-            let labels: Labels = manifest::child_labels(&children);
+            let labels = options.kept(descriptor, &children);
             writer.truncate(0).await?;
             writer.write(&bytes).await?;
             self.commit(&mut *writer, descriptor, labels).await?;
@@ -101,12 +108,12 @@ impl Fetch {
     }
 
     /// A document that is in the store already.
-    async fn present(&self, descriptor: &Descriptor) -> Result<Vec<Descriptor>> {
+    async fn present(&self, descriptor: &Descriptor, options: &PullOptions) -> Result<Vec<Descriptor>> {
         let content = &*self.local.content;
         let bytes = manifest::read_blob(content, &self.scope, descriptor).await?;
         let children = manifest::children(descriptor, &bytes)?;
-        manifest::add_labels(content, &self.scope, &descriptor.digest, manifest::child_labels(&children))
-            .await?;
+        let labels = options.kept(descriptor, &children);
+        manifest::add_labels(content, &self.scope, &descriptor.digest, labels).await?;
         self.note_source(&descriptor.digest).await?;
         self.reporter.exists(descriptor);
         Ok(children)
@@ -132,6 +139,22 @@ impl Fetch {
                 return Err(Error::precondition(format!("{text}: {}: failed precondition", stream.failed())));
             }
         }
+    }
+}
+
+impl PullOptions {
+    /// The labels of a document that keep its children: not the layers when they are to be discarded.
+    fn kept(&self, parent: &Descriptor, children: &[Descriptor]) -> Labels {
+        let mut labels = manifest::child_labels(children);
+        if self.discard_unpacked_layers
+            && !self.unpack.is_empty()
+            && media_type::is_manifest(&parent.media_type)
+            && is_wanted(parent, self)
+        {
+            let layer = |key: &str| key.starts_with(labels::gc::REF_CONTENT_LAYER);
+            labels.retain(|key, _| !layer(key));
+        }
+        labels
     }
 }
 

@@ -40,6 +40,8 @@ pub struct BlobStream {
     /// The place in use.
     current: usize,
     size: u64,
+    /// Where to stop; beyond it, nothing is asked for if the host serves ranges.
+    end: u64,
     offset: u64,
     answer: Option<Answer>,
     /// Bytes still to be thrown away: the host ignored the range.
@@ -84,6 +86,7 @@ impl Repository {
             places,
             current: 0,
             size,
+            end: size,
             offset,
             answer: None,
             skip: 0,
@@ -139,6 +142,17 @@ impl BlobStream {
         self.size
     }
 
+    /// Asks for no more than what is before `end`. Call it before the first read. A host that does not
+    /// serve ranges sends all the same: then [`BlobStream::end`] is the size, and so much is given.
+    pub fn stop_at(&mut self, end: u64) {
+        self.end = end.clamp(self.offset, self.size);
+    }
+
+    /// Where the stream ends; known for sure after the first read.
+    pub fn end(&self) -> u64 {
+        self.end
+    }
+
     /// Starts again from the beginning at the next place: what came so far has the wrong digest.
     /// `false`: there is no other place.
     pub fn restart_elsewhere(&mut self, found: &str) -> bool {
@@ -162,7 +176,7 @@ impl BlobStream {
     /// The next piece, `None` at the end of the content.
     pub async fn next(&mut self) -> Result<Option<Bytes>, RegistryError> {
         loop {
-            if self.offset == self.size {
+            if self.offset == self.end {
                 // Whatever else the host sends is nobody's business.
                 self.answer = None;
                 return Ok(None);
@@ -175,14 +189,14 @@ impl BlobStream {
                 Ok(Some(chunk)) => {
                     let skipped = self.skip.min(chunk.len() as u64);
                     self.skip -= skipped;
-                    let wanted = (chunk.len() as u64 - skipped).min(self.size - self.offset);
+                    let wanted = (chunk.len() as u64 - skipped).min(self.end - self.offset);
                     if wanted > 0 {
                         self.offset += wanted;
                         return Ok(Some(chunk.slice(skipped as usize..(skipped + wanted) as usize)));
                     }
                 }
                 Ok(None) => {
-                    let failure = answer.bad(format!("ends after {} of {} bytes", self.offset, self.size));
+                    let failure = answer.bad(format!("ends after {} of {} bytes", self.offset, self.end));
                     self.broke(failure).await?;
                 }
                 Err(failure) => self.broke(failure).await?,
@@ -226,15 +240,20 @@ impl BlobStream {
                 .header(header::ACCEPT, &self.accept)
                 .header(header::ACCEPT_ENCODING, "identity")
                 .last_host(last);
-            if self.offset > 0 {
+            if self.end < self.size {
+                call = call.header(header::RANGE, format!("bytes={}-{}", self.offset, self.end - 1));
+            } else if self.offset > 0 {
                 call = call.header(header::RANGE, format!("bytes={}-", self.offset));
             }
             let outcome = match call.send().await {
-                Ok(answer) => accept(answer, self.offset, self.size).await,
+                Ok(answer) => accept(answer, self.offset, self.end, self.size).await,
                 Err(failure) => Err(failure),
             };
             match outcome {
                 Ok((answer, skip)) => {
+                    if answer.status != StatusCode::PARTIAL_CONTENT {
+                        self.end = self.size;
+                    }
                     self.answer = Some(answer);
                     self.skip = skip;
                     return Ok(());
@@ -247,7 +266,7 @@ impl BlobStream {
 }
 
 /// Checks the head of an answer against what was asked. Gives the bytes to skip as well.
-async fn accept(answer: Answer, offset: u64, size: u64) -> Result<(Answer, u64), Failure> {
+async fn accept(answer: Answer, offset: u64, end: u64, size: u64) -> Result<(Answer, u64), Failure> {
     if !answer.status.is_success() {
         return Err(answer.into_failure().await);
     }
@@ -257,13 +276,13 @@ async fn accept(answer: Answer, offset: u64, size: u64) -> Result<(Answer, u64),
         return Err(answer.bad(format!("unsupported Content-Encoding {encoding:?}, identity was asked for")));
     }
     let partial = answer.status == StatusCode::PARTIAL_CONTENT;
-    let start = if partial { offset } else { 0 };
+    let (start, end) = if partial { (offset, end) } else { (0, size) };
     if partial {
         check_range(&answer, offset, size)?;
     }
     match answer.content_length() {
-        Some(length) if length != size - start => {
-            Err(answer.bad(format!("announces {length} bytes where the descriptor leaves {}", size - start)))
+        Some(length) if length != end - start => {
+            Err(answer.bad(format!("announces {length} bytes where the descriptor leaves {}", end - start)))
         }
         _ => Ok((answer, offset - start)),
     }

@@ -335,16 +335,19 @@ fn read(inner: &Inner, path: &str, method: &Method, headers: &HeaderMap, fault: 
     if method == Method::HEAD {
         return head(&kind, &digest, bytes.len(), matches!(fault, Some(Fault::BareHead)));
     }
-    let asked = headers
+    let total = bytes.len();
+    let range = headers
         .get(header::RANGE)
-        .and_then(|v| v.to_str().unwrap().strip_prefix("bytes=")?.strip_suffix('-')?.parse().ok());
+        .and_then(|v| v.to_str().unwrap().strip_prefix("bytes=")?.split_once('-'));
+    let asked = range.and_then(|(start, _)| start.parse::<usize>().ok());
+    let last = range.and_then(|(_, last)| last.parse().ok()).unwrap_or(total - 1).min(total - 1);
     let (start, partial) = match (asked, &fault) {
         (_, Some(Fault::IgnoreRange)) | (None, _) => (0, false),
         (Some(n), Some(Fault::OtherRange)) => (n + 1, true),
         (Some(n), _) => (n, true),
     };
-    let total = bytes.len();
-    let mut bytes = bytes.slice(start.min(total)..);
+    let end = if partial { last + 1 } else { total };
+    let mut bytes = bytes.slice(start.min(end)..end);
     match &fault {
         Some(Fault::Garble) => bytes = bytes.iter().map(|b| b ^ 0x55).collect(),
         Some(Fault::WrongLength(n)) => {
@@ -359,7 +362,7 @@ fn read(inner: &Inner, path: &str, method: &Method, headers: &HeaderMap, fault: 
         .header(header::CONTENT_TYPE, kind)
         .header("docker-content-digest", digest);
     if partial {
-        r = r.header(header::CONTENT_RANGE, format!("bytes {start}-{}/{total}", total - 1));
+        r = r.header(header::CONTENT_RANGE, format!("bytes {start}-{last}/{total}"));
     }
     if let Some(Fault::Link(link)) = &fault {
         r = r.header(header::LINK, *link);

@@ -92,7 +92,8 @@ impl Job {
         options.all_metadata = to.all_metadata;
         options.manifest_limit = to.manifest_limit as usize;
         options.unpack = settings.unpack_targets(&self.parts, to.unpacks)?;
-        options.max_concurrent_downloads = settings.max_concurrent_downloads;
+        options.throttle = settings.throttle.clone();
+        options.discard_unpacked_layers = settings.discard_unpacked_layers;
         options.verifiers = settings.verifiers.clone();
         options.progress = self.progress.clone();
         let images =
@@ -125,6 +126,7 @@ impl Job {
             platforms: decode::platforms(to.platforms),
             compress: from.force_compress,
             unpack: self.parts.transfer.unpack_targets(&self.parts, to.unpacks)?,
+            throttle: self.parts.transfer.throttle.clone(),
             progress: self.progress.clone(),
         };
         let source = bytes_stream::receive(stream);

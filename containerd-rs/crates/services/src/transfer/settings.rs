@@ -17,7 +17,12 @@ use crate::status::invalid;
 pub struct TransferSettings {
     /// Directories with `hosts.toml` files, separated by `:`; a request may name its own.
     pub config_path: String,
-    pub max_concurrent_downloads: usize,
+    /// Limits that all transfers share.
+    pub throttle: image::throttle::Throttle,
+    /// Layers of unpacked images are not kept.
+    pub discard_unpacked_layers: bool,
+    /// An unpack platform that cannot be served is an error, not left out.
+    pub check_platform_supported: bool,
     pub max_concurrent_uploads: usize,
     pub user_agent: String,
     /// Who must allow an image before it is pulled.
@@ -63,6 +68,7 @@ impl TransferSettings {
         parts: &Parts,
         wanted: Vec<UnpackConfiguration>,
     ) -> Result<Vec<UnpackTarget>, Status> {
+        let wanted = wanted.into_iter().filter(|unpack| self.serves(unpack));
         let one = |unpack: UnpackConfiguration| {
             let name =
                 if unpack.snapshotter.is_empty() { base::defaults::SNAPSHOTTER } else { &unpack.snapshotter };
@@ -74,6 +80,23 @@ impl TransferSettings {
             };
             Ok(UnpackTarget { snapshots, differ: Arc::clone(differ), platform })
         };
-        wanted.into_iter().map(one).collect()
+        wanted.map(one).collect()
+    }
+
+    /// Whether this host unpacks for the platform: its own ones when that is checked, else those of its
+    /// operating system. Others are left out, as in the original.
+    fn serves(&self, unpack: &UnpackConfiguration) -> bool {
+        let Some(platform) = unpack.platform.clone() else { return true };
+        let wanted = platform_in(platform).normalize();
+        let host = base::platform::Platform::host();
+        let served = match self.check_platform_supported {
+            true => base::platform::Matcher::host_best().matches(&wanted),
+            false => wanted.os.is_empty() || wanted.os == host.os,
+        };
+        if !served {
+            let snapshotter = &unpack.snapshotter;
+            tracing::warn!(platform = %wanted, snapshotter, "unpacking for this platform is not supported: left out");
+        }
+        served
     }
 }

@@ -6,6 +6,7 @@ use std::os::fd::OwnedFd;
 use serde::{Deserialize, Serialize};
 
 use super::LayerError;
+use super::apart::Undecided;
 use super::attributes;
 use super::entry::{Entry, Kind, Time};
 use super::name::{Meaning, clean, meaning, split};
@@ -31,6 +32,9 @@ pub struct Rules {
     pub whiteouts: Hiding,
     /// Leave devices out: they cannot be made in a user namespace.
     pub skip_devices: bool,
+    /// The layers below are not there yet: note what depends on them. For [`Hiding::Overlay`] only.
+    #[serde(default)]
+    pub apart: bool,
     /// What is too much.
     pub limits: Limits,
 }
@@ -44,10 +48,13 @@ pub struct Target {
 }
 
 /// What was applied.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Applied {
     /// Entries of the archive.
     pub entries: u64,
+    /// What the layers below will decide, when the layer was applied apart; `None`: too much of it,
+    /// the layer must be applied again.
+    pub undecided: Option<Vec<Undecided>>,
 }
 
 /// A directory whose times are set when all is made.
@@ -62,7 +69,7 @@ struct Late {
 /// parents under its umask: meant for a process of its own.
 pub fn apply<R: BufRead>(stream: R, target: Target, rules: Rules) -> Result<(Applied, R), LayerError> {
     let mut tree = Tree::new(target.root, target.lowers)?;
-    let mut brought = Brought::new(rules.whiteouts);
+    let mut brought = Brought::new(rules.whiteouts, rules.apart);
     let mut archive = Archive::new(stream);
     let mut late = Vec::new();
     let mut entries = 0;
@@ -78,7 +85,7 @@ pub fn apply<R: BufRead>(stream: R, target: Target, rules: Rules) -> Result<(App
         apply_entry(&mut tree, &mut brought, &entry, &mut archive, &mut late)?;
     }
     set_late_times(&mut tree, late)?;
-    Ok((Applied { entries }, archive.into_inner()))
+    Ok((Applied { entries, undecided: brought.undecided() }, archive.into_inner()))
 }
 
 fn apply_entry<R: BufRead>(

@@ -8,6 +8,7 @@
 //! Rules followed: OCI image-spec `layer.md`, POSIX pax, GNU tar (long names, sparse files), and
 //! where they leave room, what Go containerd's `pkg/archive` does.
 
+mod apart;
 mod apply;
 mod attributes;
 mod below;
@@ -24,6 +25,8 @@ mod steps;
 mod tree;
 mod whiteout;
 
+pub(crate) use apart::MAX_UNDECIDED;
+pub use apart::{Settled, Undecided, settle};
 pub use apply::{Applied, Limits, Rules, Target, apply};
 pub use error::LayerError;
 pub(crate) use make::{Trees, write_difference};

@@ -99,7 +99,9 @@ fn make_directory(
         .map_err(LayerError::write("open", place.path))?;
     attributes::on_descriptor(&fd, entry)?;
     let directory: Rc<Directory> = Directory::new(fd).map_err(LayerError::write("stat", place.path))?;
-    if !merged {
+    if merged {
+        brought.says(&directory);
+    } else {
         brought.made(place.parent, place.base, &directory).map_err(LayerError::write("note", place.path))?;
     }
     tree.remember(place.path, directory);

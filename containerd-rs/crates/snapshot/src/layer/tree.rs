@@ -46,6 +46,8 @@ pub(crate) trait Maker {
     fn hid(&self, parent: &Directory, name: &[u8]) -> bool;
     /// Whether a directory hides all that lower layers have at its path.
     fn seals(&self, directory: &Directory) -> bool;
+    /// A parent was made that the archive left out; whether its looks are decided later.
+    fn left_out(&mut self, made: &Directory, path: &[u8]) -> bool;
     /// A directory was made.
     fn made(&mut self, parent: &Directory, name: &[u8], made: &Directory) -> rustix::io::Result<()>;
 }
@@ -189,7 +191,7 @@ impl Tree {
                     maker.made(&here, &part, &child).map_err(LayerError::write("note", path))?;
                     here = child;
                     sealed |= maker.seals(&here);
-                    if !sealed {
+                    if !sealed && !maker.left_out(&here, &at) {
                         self.look_like_lower(&here, &at)?;
                     }
                 }
@@ -216,7 +218,7 @@ impl Tree {
     }
 
     /// Gives a parent that the archive left out the looks of the topmost lower one.
-    fn look_like_lower(&self, made: &Directory, path: &[u8]) -> Result<(), LayerError> {
+    pub(crate) fn look_like_lower(&self, made: &Directory, path: &[u8]) -> Result<(), LayerError> {
         for lower in &self.lowers {
             let found = descend(lower, path).map_err(LayerError::write("open lower", path))?;
             if let Some(found) = found.directory {

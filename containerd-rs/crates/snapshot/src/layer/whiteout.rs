@@ -13,6 +13,7 @@ use rustix::fs::{
 };
 use rustix::io::Errno;
 
+use super::apart::{Notes, Undecided};
 use super::below::Below;
 use super::entry::Entry;
 use super::remove::{Keep, remove_all, sweep};
@@ -46,6 +47,8 @@ pub(crate) struct Brought {
     /// How often this layer made a directory with this inode: a removed one's is used again.
     epochs: HashMap<(u64, u64), u32>,
     below: Below,
+    /// What the layers below will decide, when they are not there yet.
+    notes: Option<Notes>,
 }
 
 impl Keep for Brought {
@@ -69,6 +72,10 @@ impl Maker for Brought {
         self.opaque.contains(&directory.id)
     }
 
+    fn left_out(&mut self, made: &Directory, path: &[u8]) -> bool {
+        self.notes.as_mut().map(|notes| notes.parent(made, path)).is_some()
+    }
+
     fn made(&mut self, parent: &Directory, name: &[u8], made: &Directory) -> rustix::io::Result<()> {
         self.fresh(made);
         self.note(parent, name);
@@ -81,7 +88,8 @@ impl Maker for Brought {
 }
 
 impl Brought {
-    pub(crate) fn new(hiding: Hiding) -> Self {
+    /// `apart`: the layers below are not there yet.
+    pub(crate) fn new(hiding: Hiding, apart: bool) -> Self {
         Brought {
             hiding,
             hasher: RandomState::new(),
@@ -91,6 +99,7 @@ impl Brought {
             hidden: HashSet::new(),
             epochs: HashMap::new(),
             below: Below::default(),
+            notes: apart.then(Notes::default),
         }
     }
 
@@ -105,12 +114,28 @@ impl Brought {
         self.opaque.remove(&made.id);
         self.holders.remove(&made.id);
         self.below.forget();
+        self.says(made);
+    }
+
+    /// The archive itself says how a directory looks.
+    pub(crate) fn says(&mut self, directory: &Directory) {
+        if let Some(notes) = &mut self.notes {
+            notes.explicit(directory.id);
+        }
+    }
+
+    /// What the layers below will decide; `None`: too much of it.
+    pub(crate) fn undecided(self) -> Option<Vec<Undecided>> {
+        self.notes.map_or_else(|| Some(Vec::new()), Notes::finish)
     }
 
     /// Notes that this layer made `name`.
     pub(crate) fn note(&mut self, directory: &Directory, name: &[u8]) {
         let key = self.key(directory.id, name);
         self.names.insert(key);
+        if let Some(notes) = &mut self.notes {
+            notes.shown(key);
+        }
     }
 
     /// Notes that this layer puts something into `directory`: it and all above it stay.
@@ -211,6 +236,9 @@ impl Brought {
                     return Ok(());
                 }
                 self.hidden.insert(key);
+                if let Some(notes) = &mut self.notes {
+                    notes.hidden(key, path, name);
+                }
                 hide_by_device(directory, name, entry)
             }
         }

@@ -1,7 +1,7 @@
 //! Applies a layer of the content store.
 
 use base::oci::media_type::{self, Compression};
-use base::{Descriptor, Digest, ErrorKind, Mount, Scope};
+use base::{Descriptor, ErrorKind, Mount, Scope};
 use store::Blob;
 
 use super::Walking;
@@ -11,7 +11,7 @@ use crate::differ::ApplyOptions;
 use crate::error::{Error, Result};
 use crate::layer::Rules;
 use crate::overlay::in_user_namespace;
-use crate::worker::{Job, Packing, Source, Workers};
+use crate::worker::{Job, Outcome, Packing, Source, Workers};
 
 pub(super) async fn apply(
     differ: &Walking,
@@ -21,23 +21,33 @@ pub(super) async fn apply(
     options: ApplyOptions,
 ) -> Result<Descriptor> {
     let (steps, packing) = plan(&differ.processors, &layer.media_type)?;
-    let blob = differ
-        .content
-        .open(scope, &layer.digest)
-        .await
-        .map_err(|e| Error::from(e).during("failed to get reader from content store"))?;
+    let arriving = options.arriving.as_deref();
+    let blob = match arriving {
+        Some(_) => None,
+        None => Some(differ.content.open(scope, &layer.digest).await.map_err(|e| {
+            Error::from(e).during("failed to get reader from content store")
+        })?),
+    };
+    let total = match &blob {
+        Some(blob) => blob.size(),
+        None => u64::try_from(layer.size).map_err(|_| Error::invalid("layer without a size"))?,
+    };
     let workers = &differ.workers;
-    let place = Place::of(mounts, &workers.options().tmp_dir).await?;
+    let place = match &options.apart {
+        Some(_) => Place::apart(mounts)?,
+        None => Place::of(mounts, &workers.options().tmp_dir).await?,
+    };
     let job = Job {
         root: place.root.clone(),
         lowers: place.lowers.clone(),
         rules: Rules {
             whiteouts: place.hiding,
             skip_devices: in_user_namespace(),
+            apart: options.apart.is_some(),
             limits: workers.options().limits,
         },
         packing,
-        size: blob.size(),
+        size: total,
         sync_fs: options.sync_fs,
         memory: workers.options().memory,
         keep_free: workers.options().keep_free,
@@ -45,20 +55,28 @@ pub(super) async fn apply(
     if let Some(progress) = &options.progress {
         progress(0);
     }
-    let applied = if steps.is_empty() {
-        workers.run(&job, Source::Blob(&blob), options.progress.clone()).await
-    } else {
-        processed(workers, &job, &blob, &steps, &options).await
+    let applied = match (&blob, arriving) {
+        (Some(blob), _) if steps.is_empty() => {
+            workers.run(&job, Source::Blob(blob), options.progress.clone()).await
+        }
+        (Some(blob), _) => processed(workers, &job, blob, &steps, &options).await,
+        (None, Some(arriving)) if steps.is_empty() => {
+            workers.run(&job, Source::Arriving(arriving), options.progress.clone()).await
+        }
+        (None, _) => Err(Error::invalid("only plain layers can be applied while they arrive")),
     };
     let closed = place.close().await;
-    let (digest, size) = applied?;
+    let applied = applied?;
     closed?;
-    if let Some(progress) = &options.progress {
-        progress(blob.size());
+    if let Some(apart) = &options.apart {
+        apart.fill(job.root, applied.undecided, applied.apply_again);
     }
-    let size =
-        i64::try_from(size).map_err(|_| Error::refused(ErrorKind::OutOfRange, "layer size out of range"))?;
-    Ok(Descriptor::new(media_type::OCI_LAYER, digest, size))
+    if let Some(progress) = &options.progress {
+        progress(total);
+    }
+    let size = i64::try_from(applied.size)
+        .map_err(|_| Error::refused(ErrorKind::OutOfRange, "layer size out of range"))?;
+    Ok(Descriptor::new(media_type::OCI_LAYER, applied.diff_id, size))
 }
 
 /// Most programs in a row.
@@ -82,6 +100,11 @@ fn plan<'a>(processors: &'a [StreamProcessor], media_type: &str) -> Result<(Vec<
     Ok((steps, packing(&at)?))
 }
 
+/// Whether a layer of this type goes to the worker as it is.
+pub(super) fn is_plain(processors: &[StreamProcessor], media_type: &str) -> bool {
+    plan(processors, media_type).is_ok_and(|(steps, _)| steps.is_empty())
+}
+
 /// Applies what a chain of programs makes of the blob.
 async fn processed(
     workers: &Workers,
@@ -89,7 +112,7 @@ async fn processed(
     blob: &Blob,
     steps: &[Step<'_>],
     options: &ApplyOptions,
-) -> Result<(Digest, u64)> {
+) -> Result<Outcome> {
     let (chain, output) = Chain::start(steps, blob, &options.payloads)?;
     let applied = workers.run(job, Source::Stream(output), options.progress.clone());
     let (applied, fed) = chain.feed_while(applied, blob).await;

@@ -59,4 +59,12 @@ impl Differ for Walking {
     ) -> Result<Descriptor> {
         compare::compare(self, scope, lower, upper, options).await
     }
+
+    fn follows(&self, media_type: &str) -> bool {
+        apply::is_plain(&self.processors, media_type)
+    }
+
+    fn applies_apart(&self) -> bool {
+        !crate::overlay::in_user_namespace()
+    }
 }

@@ -2,10 +2,10 @@
 
 use std::path::{Path, PathBuf};
 
-use base::Mount;
+use base::{ErrorKind, Mount};
 use sys::mount::TempMount;
 
-use crate::error::{Result, blocking};
+use crate::error::{Error, Result, blocking};
 use crate::layer::Hiding;
 use crate::overlay::in_user_namespace;
 
@@ -34,6 +34,19 @@ impl Place {
             Ok(Place { root, lowers: Vec::new(), hiding: Hiding::Remove, mount: Some(mount) })
         })
         .await
+    }
+
+    /// Where to write what will be laid over layers that are not there yet: the source of a single
+    /// plain bind mount.
+    pub(super) fn apart(mounts: &[Mount]) -> Result<Self> {
+        let place = match mounts {
+            [mount] if mount.fstype == "bind" => Place::direct(mount, in_user_namespace()),
+            _ => None,
+        };
+        let refused = || {
+            Error::refused(ErrorKind::Unimplemented, "a layer cannot be written there before those below it")
+        };
+        Ok(Place { hiding: Hiding::Overlay, ..place.ok_or_else(refused)? })
     }
 
     fn direct(mount: &Mount, in_user_namespace: bool) -> Option<Self> {

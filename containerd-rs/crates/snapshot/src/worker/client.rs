@@ -5,22 +5,27 @@ use std::os::fd::{AsRawFd, OwnedFd};
 use std::path::PathBuf;
 use std::process::{ExitStatus, Stdio};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use base::{Digest, ErrorKind};
+use rustix::pipe::{PipeFlags, pipe_with};
 use store::Blob;
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::process::{Child, ChildStderr, ChildStdin, ChildStdout, Command};
 use tokio::sync::Semaphore;
 
 use super::SUBCOMMAND;
+use super::feed::feed_arriving;
 use super::job::{Done, Job, Line};
-use crate::differ::Progress;
+use crate::differ::{Arriving, Progress};
 use crate::error::{Error, Result};
-use crate::layer::Limits;
+use crate::layer::{Limits, MAX_UNDECIDED, Undecided};
 
 /// Most bytes of a line of a worker.
 const MAX_LINE: u64 = 64 * 1024;
+/// Bytes of a pipe that feeds a worker.
+const PIPE: usize = 1 << 20;
 /// Most bytes of a worker's stderr that are kept for an error.
 const MAX_STDERR: u64 = 16 * 1024;
 /// How long the end of a dead worker's stderr is waited for.
@@ -71,6 +76,20 @@ pub(crate) enum Source<'a> {
     Blob(&'a Blob),
     /// What a program makes of them comes out of here.
     Stream(OwnedFd),
+    /// They are on their way.
+    Arriving(&'a dyn Arriving),
+}
+
+/// What a worker did.
+#[derive(Debug)]
+pub(crate) struct Outcome {
+    /// Digest of the plain tar.
+    pub(crate) diff_id: Digest,
+    /// Its bytes.
+    pub(crate) size: u64,
+    pub(crate) undecided: Vec<Undecided>,
+    /// Too much is undecided.
+    pub(crate) apply_again: bool,
 }
 
 /// Starts workers.
@@ -96,14 +115,15 @@ impl Workers {
         job: &Job,
         source: Source<'_>,
         progress: Option<Progress>,
-    ) -> Result<(Digest, u64)> {
+    ) -> Result<Outcome> {
         let _slot = self.slots.acquire().await.map_err(|_| gone("worker slots are closed".into()))?;
         let stall = self.options.stall;
-        let blob = match &source {
-            Source::Blob(blob) => Some(*blob),
-            Source::Stream(_) => None,
+        let (blob, arriving) = match &source {
+            Source::Blob(blob) => (Some(*blob), None),
+            Source::Arriving(arriving) => (None, Some(*arriving)),
+            Source::Stream(_) => (None, None),
         };
-        let mut child = self.spawn(job, source)?;
+        let (mut child, pipe) = self.spawn(job, source)?;
         let stdin = child.stdin.take();
         let (Some(stdout), Some(stderr)) = (child.stdout.take(), child.stderr.take()) else {
             return Err(gone("unpack worker has no output".into()));
@@ -112,7 +132,15 @@ impl Workers {
         let words = tokio::spawn(last_words(stderr));
         // Stays open until the end: a worker that nobody listens to gives up.
         let mut lines = BufReader::new(stdout);
-        let (heard, fed) = converse(listen(&mut lines, stall, progress), feed(stdin, blob)).await;
+        let starved = AtomicBool::new(false);
+        let listening = Listening { stall, starved: &starved, progress, undecided: Vec::new() };
+        let feeding = async {
+            match (arriving, pipe) {
+                (Some(arriving), Some(pipe)) => feed_arriving(pipe, arriving, &starved).await,
+                _ => feed(stdin, blob).await,
+            }
+        };
+        let (heard, fed) = converse(listening.run(&mut lines), feeding).await;
         if !matches!(heard, Ok(_) | Err(Heard::Nothing)) {
             let _dead_already = child.start_kill();
         }
@@ -129,14 +157,22 @@ impl Workers {
         judge(heard, fed, status, &words, stall)
     }
 
-    fn spawn(&self, job: &Job, source: Source<'_>) -> Result<Child> {
+    /// The worker, and the end of the pipe that feeds it what is on its way.
+    fn spawn(&self, job: &Job, source: Source<'_>) -> Result<(Child, Option<OwnedFd>)> {
         let program = &self.options.program;
         let job = serde_json::to_string(job).map_err(|e| gone(format!("encode job: {e}")))?;
-        let stdin = match source {
-            Source::Blob(blob) => bytes_of(blob)?,
-            Source::Stream(stream) => Stdio::from(stream),
+        let (stdin, pipe) = match source {
+            Source::Blob(blob) => (bytes_of(blob)?, None),
+            Source::Stream(stream) => (Stdio::from(stream), None),
+            Source::Arriving(_) => {
+                let failed = |e| Error::io("make a pipe for", program, e);
+                let (reading, writing) = pipe_with(PipeFlags::CLOEXEC).map_err(failed)?;
+                // As it comes: the kernel may not allow that much.
+                let _granted = sys::fifo::set_buffer(&writing, PIPE);
+                (Stdio::from(reading), Some(writing))
+            }
         };
-        Command::new(program)
+        let child = Command::new(program)
             .args(&self.options.arguments)
             .arg(job)
             .env_clear()
@@ -146,7 +182,8 @@ impl Workers {
             .stderr(Stdio::piped())
             .kill_on_drop(true)
             .spawn()
-            .map_err(|e| Error::io("start unpack worker", program, e))
+            .map_err(|e| Error::io("start unpack worker", program, e))?;
+        Ok((child, pipe))
     }
 }
 
@@ -162,7 +199,7 @@ fn gone(message: String) -> Error {
     Error::refused(ErrorKind::Internal, message)
 }
 
-type Answer = std::result::Result<std::result::Result<Done, (i32, String)>, Heard>;
+type Answer = std::result::Result<std::result::Result<(Done, Vec<Undecided>), (i32, String)>, Heard>;
 
 /// Feeds while listening; the answer ends it.
 async fn converse(
@@ -203,27 +240,51 @@ enum Heard {
     Garbage(String),
 }
 
-/// Reads lines until the last one.
-async fn listen(lines: &mut BufReader<ChildStdout>, stall: Duration, progress: Option<Progress>) -> Answer {
-    loop {
-        let mut line = Vec::new();
-        let mut bounded = (&mut *lines).take(MAX_LINE);
-        let read = tokio::time::timeout(stall, bounded.read_until(b'\n', &mut line));
-        match read.await {
-            Err(_) => return Err(Heard::Stalled),
-            Ok(Err(_) | Ok(0)) => return Err(Heard::Nothing),
-            Ok(Ok(_)) => {}
+/// Hears what a worker says.
+struct Listening<'a> {
+    stall: Duration,
+    /// The worker waits for bytes that are not there yet: its silence says nothing.
+    starved: &'a AtomicBool,
+    progress: Option<Progress>,
+    undecided: Vec<Undecided>,
+}
+
+impl Listening<'_> {
+    /// Reads lines until the last one.
+    async fn run(mut self, lines: &mut BufReader<ChildStdout>) -> Answer {
+        loop {
+            let line = self.line(lines).await?;
+            match serde_json::from_slice(&line) {
+                Ok(Line::Progress(used)) => {
+                    if let Some(progress) = &self.progress {
+                        progress(used);
+                    }
+                }
+                Ok(Line::Undecided(one)) if self.undecided.len() < MAX_UNDECIDED => self.undecided.push(one),
+                Ok(Line::Undecided(_)) => return Err(Heard::Garbage("too much is undecided".into())),
+                Ok(Line::Done(done)) => return Ok(Ok((done, self.undecided))),
+                Ok(Line::Failed { code, message }) => return Ok(Err((code, message))),
+                Err(e) => return Err(Heard::Garbage(e.to_string())),
+            }
         }
-        match serde_json::from_slice(&line) {
-            Ok(Line::Progress(used)) => {
-                if let Some(progress) = &progress {
-                    progress(used);
+    }
+
+    async fn line(&self, lines: &mut BufReader<ChildStdout>) -> std::result::Result<Vec<u8>, Heard> {
+        let mut line = Vec::new();
+        {
+            let mut bounded = (&mut *lines).take(MAX_LINE);
+            let mut read = std::pin::pin!(bounded.read_until(b'\n', &mut line));
+            loop {
+                match tokio::time::timeout(self.stall, &mut read).await {
+                    // A source that stalls says so itself, and ends the feeding.
+                    Err(_) if self.starved.load(Ordering::Relaxed) => {}
+                    Err(_) => return Err(Heard::Stalled),
+                    Ok(Err(_) | Ok(0)) => return Err(Heard::Nothing),
+                    Ok(Ok(_)) => break,
                 }
             }
-            Ok(Line::Done(done)) => return Ok(Ok(done)),
-            Ok(Line::Failed { code, message }) => return Ok(Err((code, message))),
-            Err(e) => return Err(Heard::Garbage(e.to_string())),
         }
+        Ok(line)
     }
 }
 
@@ -243,18 +304,18 @@ fn judge(
     status: ExitStatus,
     said: &str,
     stall: Duration,
-) -> Result<(Digest, u64)> {
+) -> Result<Outcome> {
     use std::os::unix::process::ExitStatusExt;
     let with_words = |what: String| match said {
         "" => gone(what),
         said => gone(format!("{what}: {said}")),
     };
     match heard {
-        Ok(Ok(done)) if status.success() => {
+        Ok(Ok((done, undecided))) if status.success() => {
             fed?;
             let diff_id =
                 done.diff_id.parse().map_err(|_| gone("unpack worker gave a malformed digest".into()))?;
-            Ok((diff_id, done.size))
+            Ok(Outcome { diff_id, size: done.size, undecided, apply_again: done.apply_again })
         }
         Ok(Err((code, message))) => {
             // A source that failed is why the worker saw a short layer.

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
-use crate::layer::Rules;
+use crate::layer::{Rules, Undecided};
 
 /// How the bytes of the layer may be packed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -44,6 +44,8 @@ pub(crate) struct Job {
 pub(crate) enum Line {
     /// Bytes of stdin used up.
     Progress(u64),
+    /// Something that the layers below will decide.
+    Undecided(Undecided),
     /// The layer is applied.
     Done(Done),
     /// It is not.
@@ -62,4 +64,7 @@ pub(crate) struct Done {
     pub(crate) diff_id: String,
     /// Its bytes.
     pub(crate) size: u64,
+    /// Undecided things were too many to be told: the layer must be applied again, in order.
+    #[serde(default)]
+    pub(crate) apply_again: bool,
 }

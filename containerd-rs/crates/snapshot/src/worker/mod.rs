@@ -14,6 +14,7 @@
 
 mod client;
 mod decode;
+mod feed;
 mod jail;
 mod job;
 mod pipeline;
@@ -21,7 +22,7 @@ mod serve;
 mod space;
 
 pub use client::WorkerOptions;
-pub(crate) use client::{Source, Workers, bytes_of, feed, last_words};
+pub(crate) use client::{Outcome, Source, Workers, bytes_of, feed, last_words};
 #[doc(hidden)]
 pub use jail::Inside;
 pub(crate) use job::{Job, Packing};

@@ -71,8 +71,12 @@ fn work(job: &Job) -> Result<Done, LayerError> {
     let applied = pipeline::run(source, job.size, bounds, |stream| {
         apply(stream, target, job.rules).map(|(applied, _)| applied)
     });
-    let (_, plain) = applied.map_err(unwrapped)?;
+    let (applied, plain) = applied.map_err(unwrapped)?;
     tell(&Line::Progress(used.load(Ordering::Relaxed)));
+    let apply_again = applied.undecided.is_none();
+    for undecided in applied.undecided.unwrap_or_default() {
+        tell(&Line::Undecided(undecided));
+    }
     if job.sync_fs {
         rustix::fs::syncfs(&synced).map_err(|e| LayerError::Write {
             op: "sync",
@@ -80,7 +84,7 @@ fn work(job: &Job) -> Result<Done, LayerError> {
             source: e.into(),
         })?;
     }
-    Ok(Done { diff_id: plain.diff_id.to_string(), size: plain.size })
+    Ok(Done { diff_id: plain.diff_id.to_string(), size: plain.size, apply_again })
 }
 
 /// Goes to jail with a job, as [`main`] does before it reads the first byte: for tests of the jail.

@@ -285,6 +285,17 @@ impl ContentStore for LocalContent {
         Ok(out)
     }
 
+    async fn ingest_file(&self, scope: &Scope, reference: &str) -> Result<Option<File>> {
+        let found = record::ingest(&*self.meta.view()?, scope.namespace.as_str(), reference)?;
+        let Some(found) = found else { return Ok(None) };
+        let path = self.backend.ingest_path(&found.backend_ref).join("data");
+        match File::open(&path) {
+            Ok(file) => Ok(Some(file)),
+            Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(e) => Err(Error::io("open", &path, e)),
+        }
+    }
+
     async fn abort(&self, scope: &Scope, reference: &str) -> Result<()> {
         let (scope, wanted) = (scope.clone(), reference.to_owned());
         let change = move |tx: &mut Tx<'_>| {

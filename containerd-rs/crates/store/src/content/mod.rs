@@ -136,6 +136,13 @@ pub trait ContentStore: Send + Sync {
     /// Ingests that the filters let through.
     async fn statuses(&self, scope: &Scope, filters: &FilterSet) -> Result<Vec<IngestStatus>>;
 
+    /// The file that an ingest is being written to, to be read while it grows; its bytes are appended
+    /// in order, unless the ingest is truncated. `None` when the ingest is not there or not on this machine.
+    async fn ingest_file(&self, scope: &Scope, reference: &str) -> Result<Option<std::fs::File>> {
+        let _nowhere = (scope, reference);
+        Ok(None)
+    }
+
     /// Drops an ingest and its bytes. NotFound.
     async fn abort(&self, scope: &Scope, reference: &str) -> Result<()>;
 
