@@ -177,7 +177,5 @@ fn a_key_that_changes_nothing_here_is_said_to() {
     let text = "version = 4\n[debug]\nlog_trace_id = true\n";
     let problems = load_text(text).unwrap().problems;
     assert_eq!(problems.len(), 1, "{problems:?}");
-    assert!(problems[0].to_string().ends_with(
-        ":3: key `debug.log_trace_id` has no effect in this build"
-    ));
+    assert!(problems[0].to_string().ends_with(":3: key `debug.log_trace_id` has no effect in this build"));
 }

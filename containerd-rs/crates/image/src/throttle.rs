@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::time::Duration;
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
@@ -13,6 +14,8 @@ const MOST_UNPACKS: usize = 4;
 const PER_REGISTRY: usize = 16;
 /// Bytes of one range of a layer when nobody says.
 const DEFAULT_RANGE: u64 = 8 << 20;
+/// Bytes per second of one connection from which more of them gain nothing, when nobody says.
+const DEFAULT_FAST: u64 = 128 << 20;
 /// Least bytes of a range that a configuration can ask for; the original's number.
 const LEAST_RANGE: u64 = 512;
 /// Most bytes of a range: each is held in memory.
@@ -28,6 +31,8 @@ pub struct ThrottleOptions {
     /// Bytes of one range when a big layer is fetched over several connections. Less than 512, other
     /// than 0, means that it never is.
     pub range: u64,
+    /// Bytes per second of one connection from which more of them gain nothing.
+    pub fast: u64,
 }
 
 /// Limits that pulls share. Clones are the same limits.
@@ -43,6 +48,7 @@ struct Inner {
     follows: Arc<Semaphore>,
     apart: bool,
     range: Option<u64>,
+    fast: u64,
 }
 
 /// The right to one connection.
@@ -76,6 +82,7 @@ impl Throttle {
                 follows: semaphore(unpacks),
                 apart: unpacks > 1,
                 range,
+                fast: if options.fast == 0 { DEFAULT_FAST } else { options.fast },
             }),
         }
     }
@@ -126,6 +133,11 @@ impl Throttle {
     /// Bytes of a range; `None`: layers are fetched in one piece.
     pub(crate) fn range(&self) -> Option<u64> {
         self.inner.range
+    }
+
+    /// Whether so many bytes in such a time are all that can be had.
+    pub(crate) fn is_fast(&self, bytes: u64, took: Duration) -> bool {
+        bytes as f64 >= self.inner.fast as f64 * took.as_secs_f64()
     }
 }
 

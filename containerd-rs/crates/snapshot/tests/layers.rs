@@ -11,7 +11,7 @@ use std::path::Path;
 use base::Mount;
 use proptest::prelude::*;
 use rustix::fs::{Mode, OFlags, open};
-use snapshot::layer::{Hiding, LayerError, Limits, Rules, Target, apply};
+use snapshot::layer::{Hiding, LayerError, Limits, Rules, Settled, Target, Undecided, apply, settle};
 use sys::mount::TempMount;
 
 #[derive(Debug, Clone)]
@@ -74,11 +74,36 @@ fn archive(entries: &[Entry]) -> Vec<u8> {
     builder.into_inner().unwrap()
 }
 
-fn run(root: &Path, lowers: &[&Path], whiteouts: Hiding, bytes: &[u8]) -> Result<(), LayerError> {
+fn target(root: &Path, lowers: &[&Path]) -> Target {
     let open = |p: &Path| open(p, OFlags::RDONLY | OFlags::DIRECTORY, Mode::empty()).unwrap();
-    let rules = Rules { whiteouts, skip_devices: false, apart: false, limits: Limits { entries: None, bytes: None } };
-    let target = Target { root: open(root), lowers: lowers.iter().map(|p| open(p)).collect() };
-    apply(Cursor::new(bytes), target, rules).map(|_| ())
+    Target { root: open(root), lowers: lowers.iter().map(|p| open(p)).collect() }
+}
+
+fn rules(whiteouts: Hiding, apart: bool) -> Rules {
+    Rules { whiteouts, skip_devices: false, apart, limits: Limits { entries: None, bytes: None } }
+}
+
+fn run(root: &Path, lowers: &[&Path], whiteouts: Hiding, bytes: &[u8]) -> Result<(), LayerError> {
+    apply(Cursor::new(bytes), target(root, lowers), rules(whiteouts, false)).map(|_| ())
+}
+
+/// Applies before the layers below are there.
+fn run_apart(root: &Path, bytes: &[u8]) -> Vec<Undecided> {
+    let (applied, _) = apply(Cursor::new(bytes), target(root, &[]), rules(Hiding::Overlay, true)).unwrap();
+    applied.undecided.unwrap()
+}
+
+/// What an overlay of these layers, the lowest first, shows.
+fn overlaid(layers: &[std::path::PathBuf], work: &Path, ground: &str) -> BTreeMap<String, String> {
+    // Overlay wants two layers at least to be read-only.
+    let ground = work.join(ground);
+    fs::create_dir(&ground).unwrap();
+    let lowers: Vec<String> = layers.iter().rev().chain([&ground]).map(|p| p.display().to_string()).collect();
+    let mount = Mount::new("overlay", "overlay", vec![format!("lowerdir={}", lowers.join(":"))]);
+    let view = TempMount::new(&[mount], work).unwrap();
+    let shown = listing(view.path());
+    view.close().unwrap();
+    shown
 }
 
 /// Path -> kind, mode, owner, content.
@@ -153,16 +178,50 @@ proptest! {
             run(&upper, &lowers, hiding, &bytes).unwrap();
             uppers.push(upper);
         }
-        // Overlay wants two layers at least to be read-only.
-        let ground = work.path().join("ground");
-        fs::create_dir(&ground).unwrap();
-        let lowers: Vec<String> =
-            uppers.iter().rev().chain([&ground]).map(|p| p.display().to_string()).collect();
-        let mount = Mount::new("overlay", "overlay", vec![format!("lowerdir={}", lowers.join(":"))]);
-        let view = TempMount::new(&[mount], work.path()).unwrap();
-        let (shown, wanted) = (listing(view.path()), listing(&merged));
-        view.close().unwrap();
+        let (shown, wanted) = (overlaid(&uppers, work.path(), "ground"), listing(&merged));
         prop_assert_eq!(shown, wanted);
+    }
+
+    #[test]
+    fn layers_applied_apart_show_what_layers_in_order_show(
+        layers in proptest::collection::vec(proptest::collection::vec(entry(), 1..8), 2..5)
+            .prop_filter("entries below files", |layers| !clashes(layers))
+    ) {
+        rustix::process::umask(Mode::empty());
+        let work = tempfile::tempdir().unwrap();
+        let (mut in_order, mut apart): (Vec<std::path::PathBuf>, Vec<std::path::PathBuf>) = Default::default();
+        let mut undecided = Vec::new();
+        for (i, layer) in layers.iter().enumerate() {
+            let bytes = archive(layer);
+            let hiding = if i == 0 { Hiding::Remove } else { Hiding::Overlay };
+            let upper = work.path().join(format!("in-order-{i}"));
+            fs::create_dir(&upper).unwrap();
+            let lowers: Vec<&Path> = in_order.iter().rev().map(|p| p.as_path()).collect();
+            run(&upper, &lowers, hiding, &bytes).unwrap();
+            in_order.push(upper);
+            let upper = work.path().join(format!("apart-{i}"));
+            fs::create_dir(&upper).unwrap();
+            undecided.push(if i == 0 {
+                run(&upper, &[], hiding, &bytes).unwrap();
+                Vec::new()
+            } else {
+                run_apart(&upper, &bytes)
+            });
+            apart.push(upper);
+        }
+        for (i, undecided) in undecided.iter().enumerate() {
+            let lowers: Vec<&Path> = apart[..i].iter().rev().map(|p| p.as_path()).collect();
+            match settle(target(&apart[i], &lowers), undecided).unwrap() {
+                Settled::Yes => {}
+                Settled::ApplyAgain => {
+                    fs::remove_dir_all(&apart[i]).unwrap();
+                    fs::create_dir(&apart[i]).unwrap();
+                    run(&apart[i], &lowers, Hiding::Overlay, &archive(&layers[i])).unwrap();
+                }
+            }
+        }
+        let shown = overlaid(&apart, work.path(), "ground-apart");
+        prop_assert_eq!(shown, overlaid(&in_order, work.path(), "ground-in-order"));
     }
 
     #[test]
@@ -196,4 +255,41 @@ proptest! {
         prop_assert_eq!(fs::read_dir(work.path()).unwrap().count(), 2);
         prop_assert_eq!(fs::read_to_string(&beside).unwrap(), "untouched");
     }
+}
+
+/// The two things that layers below decide, and that a directory's times survive the decision.
+#[test]
+fn what_is_below_decides_about_devices_and_parents() {
+    rustix::process::umask(Mode::empty());
+    let work = tempfile::tempdir().unwrap();
+    let (lower, upper) = (work.path().join("lower"), work.path().join("upper"));
+    fs::create_dir(&lower).unwrap();
+    fs::create_dir(&upper).unwrap();
+    let dir = |p: &str, mode| Entry::Dir(p.into(), mode);
+    let file = |p: &str| Entry::File(p.into(), "x".into());
+    run(&lower, &[], Hiding::Remove, &archive(&[dir("a", 0o700), file("a/old"), dir("b", 0o755)])).unwrap();
+    let layer = [
+        file("a/new"),
+        Entry::Hide("a/old".into()),
+        dir("b", 0o750),
+        Entry::Hide("b/nothing".into()),
+        file("c/new"),
+    ];
+    let undecided = run_apart(&upper, &archive(&layer));
+    assert_eq!(undecided.len(), 4, "{undecided:?}");
+    assert!(upper.join("b/nothing").symlink_metadata().is_ok());
+    assert_eq!(settle(target(&upper, &[&lower]), &undecided).unwrap(), Settled::Yes);
+    assert!(upper.join("a/old").symlink_metadata().is_ok(), "it hides something");
+    assert!(upper.join("b/nothing").symlink_metadata().is_err(), "it hides nothing");
+    let mode = |p: &str| fs::metadata(upper.join(p)).unwrap().mode() & 0o7777;
+    assert_eq!((mode("a"), mode("b"), mode("c")), (0o700, 0o750, 0o755));
+    assert_eq!(fs::metadata(upper.join("b")).unwrap().mtime(), 1_500_000_000);
+
+    // A group that is handed down cannot be made good afterwards.
+    let (lower, upper) = (work.path().join("setgid"), work.path().join("above"));
+    fs::create_dir(&lower).unwrap();
+    fs::create_dir(&upper).unwrap();
+    run(&lower, &[], Hiding::Remove, &archive(&[dir("a", 0o2755)])).unwrap();
+    let undecided = run_apart(&upper, &archive(&[file("a/b/new")]));
+    assert_eq!(settle(target(&upper, &[&lower]), &undecided).unwrap(), Settled::ApplyAgain);
 }

@@ -36,6 +36,7 @@ pub(super) fn transfer(context: &mut Context) -> Result<Loaded, NotLoaded> {
             downloads: settings.max_concurrent_downloads,
             unpacks: settings.max_concurrent_unpacks,
             range: settings.concurrent_layer_fetch_buffer,
+            ..ThrottleOptions::default()
         }),
         discard_unpacked_layers: settings.discard_unpacked_layers,
         check_platform_supported: settings.check_platform_supported,

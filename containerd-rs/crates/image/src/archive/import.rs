@@ -18,9 +18,9 @@ use super::{DOCKER_FILE, INDEX_FILE, LAYOUT_FILE, LAYOUT_VERSION, docker};
 use crate::error::{Error, Result};
 use crate::manifest::{self, MAX_DEPTH};
 use crate::pull::Arrivals;
-use crate::transfer::{Destination, Local, Progress, ProgressSink, Reporter, TransferLease, store_images};
 use crate::stop::Stop;
 use crate::throttle::Throttle;
+use crate::transfer::{Destination, Local, Progress, ProgressSink, Reporter, TransferLease, store_images};
 use crate::unpack::{Unpack, UnpackTarget};
 
 /// Documents of one archive that are followed.

@@ -79,7 +79,8 @@ impl Fetch {
         arrivals: Arrivals,
         stop: Stop,
     ) -> Result<()> {
-        let manifests: Vec<Descriptor> = plan.manifests.iter().map(|(manifest, _)| manifest.clone()).collect();
+        let manifests: Vec<Descriptor> =
+            plan.manifests.iter().map(|(manifest, _)| manifest.clone()).collect();
         let mut unpacked = HashSet::new();
         let mut jobs = Vec::new();
         for target in options.unpack {

@@ -86,12 +86,7 @@ impl Fetch {
     }
 
     /// Fills the ingest up to the descriptor's size with bytes that have its digest.
-    async fn fill(
-        &self,
-        writer: &mut dyn ContentWriter,
-        download: &Download<'_>,
-        turn: &Turn,
-    ) -> Result<()> {
+    async fn fill(&self, writer: &mut dyn ContentWriter, download: &Download<'_>, turn: &Turn) -> Result<()> {
         let descriptor = &download.ticket.descriptor;
         let size = descriptor.checked_size().map_err(|e| Error::invalid(e.to_string()))?;
         if writer.offset() > size {

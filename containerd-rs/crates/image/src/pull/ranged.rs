@@ -11,7 +11,6 @@
 
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
 
 use base::Descriptor;
 use bytes::Bytes;
@@ -28,8 +27,6 @@ use crate::throttle::Connection;
 
 /// Most ranges of one layer at a time.
 const MOST_LANES: usize = 4;
-/// Bytes per second of one connection from which more of them gain nothing.
-const FAST: u64 = 128 << 20;
 
 /// Where the bytes of a blob go.
 pub(super) struct Into<'a> {
@@ -98,7 +95,7 @@ impl Fetch {
                     front.stop_at(start + range);
                     let began = Instant::now();
                     into.copy(&mut front).await?;
-                    if front.end() == size || is_fast(range, began.elapsed()) {
+                    if front.end() == size || self.throttle.is_fast(range, began.elapsed()) {
                         return Ok(());
                     }
                     self.look_ahead(descriptor, (start + range, size), range, &mut ahead)?;
@@ -137,10 +134,6 @@ impl Fetch {
         }
         Ok(())
     }
-}
-
-fn is_fast(bytes: u64, took: Duration) -> bool {
-    bytes as f64 >= FAST as f64 * took.as_secs_f64()
 }
 
 /// Fetches one range into a channel.

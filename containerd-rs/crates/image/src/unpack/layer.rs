@@ -145,9 +145,9 @@ impl Unpack {
         let follows = source.flow.clone();
         let options = ApplyOptions {
             // While it downloads, that is what is told.
-            progress: follows.is_none().then(|| -> snapshot::Progress {
-                Arc::new(move |bytes| reporter.extracting(&told, bytes))
-            }),
+            progress: follows
+                .is_none()
+                .then(|| -> snapshot::Progress { Arc::new(move |bytes| reporter.extracting(&told, bytes)) }),
             arriving: follows.map(|flow| flow as Arc<dyn snapshot::Arriving>),
             apart,
             ..ApplyOptions::default()

@@ -336,9 +336,8 @@ fn read(inner: &Inner, path: &str, method: &Method, headers: &HeaderMap, fault: 
         return head(&kind, &digest, bytes.len(), matches!(fault, Some(Fault::BareHead)));
     }
     let total = bytes.len();
-    let range = headers
-        .get(header::RANGE)
-        .and_then(|v| v.to_str().unwrap().strip_prefix("bytes=")?.split_once('-'));
+    let range =
+        headers.get(header::RANGE).and_then(|v| v.to_str().unwrap().strip_prefix("bytes=")?.split_once('-'));
     let asked = range.and_then(|(start, _)| start.parse::<usize>().ok());
     let last = range.and_then(|(_, last)| last.parse().ok()).unwrap_or(total - 1).min(total - 1);
     let (start, partial) = match (asked, &fault) {

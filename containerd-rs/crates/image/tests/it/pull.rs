@@ -6,6 +6,7 @@ use base::oci::media_type;
 use base::{Digest, ErrorKind, Kinded, Matcher, Platform};
 use image::pull::{PullOptions, pull};
 use image::registry::Resolver;
+use image::throttle::{Throttle, ThrottleOptions};
 use image::transfer::ExtraReference;
 use serde_json::json;
 
@@ -353,4 +354,62 @@ async fn a_failed_download_stops_the_others() {
         .unwrap_err();
     assert_eq!(e.kind(), ErrorKind::NotFound, "{}", base::chain(&e));
     assert!(before.elapsed() < Duration::from_secs(50), "it did not wait for the hanging ones");
+}
+
+/// Ranges of 64 KiB, however fast the registry is.
+fn in_ranges(reference: &str, connections: usize) -> PullOptions {
+    let options = ThrottleOptions {
+        downloads: connections,
+        range: 64 << 10,
+        fast: u64::MAX,
+        ..ThrottleOptions::default()
+    };
+    PullOptions { throttle: Throttle::new(options), ..PullOptions::new(reference) }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_big_layer_comes_in_ranges() {
+    let (registry, sample, reference) = start(&[1 << 20]).await;
+    let digest = Digest::sha256(&sample.layers[0]);
+    let node = Node::new();
+    pull(&node.local, &node.scope, &Resolver::new(quick()), in_ranges(&reference, 4)).await.unwrap();
+    assert!(node.has(&digest).await);
+    let seen = registry.seen().into_iter().filter(|s| s.uri.contains(digest.as_str()));
+    let mut ranges: Vec<(u64, u64)> = seen
+        .map(|s| {
+            let range = s.header("range").strip_prefix("bytes=").unwrap().to_owned();
+            let (start, end) = range.split_once('-').unwrap();
+            (start.parse().unwrap(), end.parse().unwrap_or(sample.layers[0].len() as u64 - 1))
+        })
+        .collect();
+    ranges.sort_unstable();
+    assert!(ranges.len() > 10, "{ranges:?}");
+    // Every byte once.
+    let mut next = 0;
+    for (start, end) in ranges {
+        assert_eq!(start, next);
+        next = end + 1;
+    }
+    assert_eq!(next, sample.layers[0].len() as u64);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn ranges_that_are_not_honoured_or_fail_do_not_matter() {
+    for (fault, times, most) in
+        [(Fault::IgnoreRange, 99, 1), (Fault::OtherRange, 1, 99), (Fault::CutAfter(10_000), 3, 99)]
+    {
+        let (registry, sample, reference) = start(&[1 << 20]).await;
+        let digest = Digest::sha256(&sample.layers[0]);
+        registry.fault("GET", digest.as_str(), times, fault.clone());
+        let node = Node::new();
+        let done = pull(&node.local, &node.scope, &Resolver::new(quick()), in_ranges(&reference, 4)).await;
+        if matches!(fault, Fault::OtherRange) {
+            // The only host lies about what it sends.
+            assert!(done.is_err(), "{fault:?}");
+            continue;
+        }
+        done.unwrap_or_else(|e| panic!("{fault:?}: {}", base::chain(&e)));
+        assert!(node.has(&digest).await, "{fault:?}");
+        assert!(registry.count("GET", digest.as_str()) <= most, "{fault:?}");
+    }
 }

@@ -73,8 +73,12 @@ pub(super) fn run(
 ) -> Result<Applied, LayerError> {
     let open = |p: &Path| open(p, DIR, Mode::empty()).unwrap();
     let target = Target { root: open(root), lowers: lowers.iter().map(|p| open(p)).collect() };
-    let rules =
-        Rules { whiteouts: hiding, skip_devices: false, apart: false, limits: Limits { entries: None, bytes: None } };
+    let rules = Rules {
+        whiteouts: hiding,
+        skip_devices: false,
+        apart: false,
+        limits: Limits { entries: None, bytes: None },
+    };
     apply(Cursor::new(bytes), target, rules).map(|(applied, _)| applied)
 }
 
@@ -414,7 +418,8 @@ fn broken_archives() {
     assert!(run(root.path(), &[], Hiding::Remove, &huge).is_err());
     let limited = Rules {
         whiteouts: Hiding::Remove,
-        skip_devices: false, apart: false,
+        skip_devices: false,
+        apart: false,
         limits: Limits { entries: Some(1), bytes: None },
     };
     let target = Target { root: open(root.path(), DIR, Mode::empty()).unwrap(), lowers: Vec::new() };

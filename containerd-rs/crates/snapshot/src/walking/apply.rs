@@ -24,9 +24,13 @@ pub(super) async fn apply(
     let arriving = options.arriving.as_deref();
     let blob = match arriving {
         Some(_) => None,
-        None => Some(differ.content.open(scope, &layer.digest).await.map_err(|e| {
-            Error::from(e).during("failed to get reader from content store")
-        })?),
+        None => Some(
+            differ
+                .content
+                .open(scope, &layer.digest)
+                .await
+                .map_err(|e| Error::from(e).during("failed to get reader from content store"))?,
+        ),
     };
     let total = match &blob {
         Some(blob) => blob.size(),

@@ -298,13 +298,7 @@ pub(crate) async fn last_words(stderr: ChildStderr) -> String {
     String::from_utf8_lossy(&said).trim().to_owned()
 }
 
-fn judge(
-    heard: Answer,
-    fed: Result<()>,
-    status: ExitStatus,
-    said: &str,
-    stall: Duration,
-) -> Result<Outcome> {
+fn judge(heard: Answer, fed: Result<()>, status: ExitStatus, said: &str, stall: Duration) -> Result<Outcome> {
     use std::os::unix::process::ExitStatusExt;
     let with_words = |what: String| match said {
         "" => gone(what),

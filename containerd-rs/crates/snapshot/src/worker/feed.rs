@@ -20,7 +20,11 @@ const STEP: usize = 1 << 20;
 
 /// Feeds the pipe until the layer ends or the worker goes; `starved` tells when there is nothing to
 /// feed yet. A worker that has failed says so itself.
-pub(super) async fn feed_arriving(pipe: OwnedFd, arriving: &dyn Arriving, starved: &AtomicBool) -> Result<()> {
+pub(super) async fn feed_arriving(
+    pipe: OwnedFd,
+    arriving: &dyn Arriving,
+    starved: &AtomicBool,
+) -> Result<()> {
     let failed = |e| Error::io("read", Path::new("layer on its way"), e);
     let file = Arc::new(arriving.file().try_clone().map_err(failed)?);
     let pipe = Arc::new(pipe);

@@ -139,7 +139,8 @@ fn a_difference_applies_to_what_it_was_made_of() {
     let bytes = difference(lower, upper, None);
     let rules = Rules {
         whiteouts: Hiding::Remove,
-        skip_devices: false, apart: false,
+        skip_devices: false,
+        apart: false,
         limits: Limits { entries: None, bytes: None },
     };
     apply(Cursor::new(bytes), Target { root: dir(lower), lowers: Vec::new() }, rules).unwrap();
