@@ -21,8 +21,8 @@ mod walk;
 
 use std::sync::Arc;
 
-use base::Scope;
 use base::platform::Matcher;
+use base::{ErrorKind, Kinded, Scope};
 use store::Image;
 
 pub(crate) use self::arrivals::{Arrivals, Stage};

@@ -117,9 +117,9 @@ impl Unpack {
         if self.is_apart() && layers.len() - present > 1 {
             self.apart((present..layers.len()).map(step).collect()).await?;
         } else {
-            for n in present..layers.len() {
+            for (n, layer) in layers.iter().enumerate().skip(present) {
                 if !self.layer(&step(n), None).await? {
-                    skipped.push(layers[n].clone());
+                    skipped.push(layer.clone());
                 }
             }
         }

@@ -372,7 +372,7 @@ async fn a_big_layer_comes_in_ranges() {
     let (registry, sample, reference) = start(&[1 << 20]).await;
     let digest = Digest::sha256(&sample.layers[0]);
     let node = Node::new();
-    pull(&node.local, &node.scope, &Resolver::new(quick()), in_ranges(&reference, 4)).await.unwrap();
+    pull(&node.local, &node.scope, &Resolver::new(patient()), in_ranges(&reference, 4)).await.unwrap();
     assert!(node.has(&digest).await);
     let seen = registry.seen().into_iter().filter(|s| s.uri.contains(digest.as_str()));
     let mut ranges: Vec<(u64, u64)> = seen
@@ -402,7 +402,7 @@ async fn ranges_that_are_not_honoured_or_fail_do_not_matter() {
         let digest = Digest::sha256(&sample.layers[0]);
         registry.fault("GET", digest.as_str(), times, fault.clone());
         let node = Node::new();
-        let done = pull(&node.local, &node.scope, &Resolver::new(quick()), in_ranges(&reference, 4)).await;
+        let done = pull(&node.local, &node.scope, &Resolver::new(patient()), in_ranges(&reference, 4)).await;
         if matches!(fault, Fault::OtherRange) {
             // The only host lies about what it sends.
             assert!(done.is_err(), "{fault:?}");

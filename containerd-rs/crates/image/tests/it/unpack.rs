@@ -327,7 +327,7 @@ async fn layers_applied_apart_end_up_in_the_right_order() {
     let node = Node::new();
     let unpacking = target_apart(&node, false).await;
     let options = PullOptions { unpack: vec![unpacking.target.clone()], ..PullOptions::new(&reference) };
-    pull(&node.local, &node.scope, &Resolver::new(quick()), options.clone()).await.unwrap();
+    pull(&node.local, &node.scope, &Resolver::new(patient()), options.clone()).await.unwrap();
     let chain = chain(&sample);
     for (n, name) in chain.iter().enumerate() {
         let info = unpacking.target.snapshots.stat(&node.scope, name.as_str()).await.unwrap();
@@ -335,7 +335,7 @@ async fn layers_applied_apart_end_up_in_the_right_order() {
     }
     assert_eq!(keys(&node, &unpacking).await.len(), chain.len());
     // Again: nothing is left to do.
-    pull(&node.local, &node.scope, &Resolver::new(quick()), options).await.unwrap();
+    pull(&node.local, &node.scope, &Resolver::new(patient()), options).await.unwrap();
     assert_eq!(unpacking.recorder.applied.lock().unwrap().len(), chain.len());
 }
 
@@ -344,7 +344,7 @@ async fn an_upper_layer_does_not_wait_for_a_lower_one() {
     let (registry, sample, reference) = start(&[2 << 20, 1000]).await;
     // The lower layer hangs for as long as this test looks.
     registry.fault("GET", Digest::sha256(&sample.layers[0]).as_str(), 1, Fault::HangAfter(1 << 19));
-    let mut options = quick();
+    let mut options = patient();
     options.timeouts.stall = Duration::from_secs(600);
     let node = Node::new();
     let unpacking = target_apart(&node, false).await;
@@ -373,7 +373,7 @@ async fn a_layer_is_applied_behind_its_download() {
     let node = Node::new();
     let unpacking = target_apart(&node, false).await;
     let options = PullOptions { unpack: vec![unpacking.target.clone()], ..PullOptions::new(&reference) };
-    pull(&node.local, &node.scope, &Resolver::new(quick()), options).await.unwrap();
+    pull(&node.local, &node.scope, &Resolver::new(patient()), options).await.unwrap();
     assert!(unpacking.recorder.followed.lock().unwrap().contains(&digest));
     assert_eq!(*unpacking.recorder.applied.lock().unwrap(), [digest]);
 }
@@ -391,7 +391,7 @@ async fn wrong_bytes_seen_behind_a_download_are_applied_again_from_the_right_one
     writer.close().await;
     let unpacking = target_apart(&node, false).await;
     let options = PullOptions { unpack: vec![unpacking.target.clone()], ..PullOptions::new(&reference) };
-    pull(&node.local, &node.scope, &Resolver::new(quick()), options).await.unwrap();
+    pull(&node.local, &node.scope, &Resolver::new(patient()), options).await.unwrap();
     assert_eq!(registry.count("GET", digest.as_str()), 2);
     assert_eq!(keys(&node, &unpacking).await, [chain(&sample)[0].to_string()]);
 }
@@ -402,7 +402,7 @@ async fn failures_of_layers_applied_apart_leave_no_snapshot() {
     let node = Node::new();
     let unpacking = target_apart(&node, true).await;
     let options = PullOptions { unpack: vec![unpacking.target.clone()], ..PullOptions::new(&reference) };
-    let e = pull(&node.local, &node.scope, &Resolver::new(quick()), options).await.unwrap_err();
+    let e = pull(&node.local, &node.scope, &Resolver::new(patient()), options).await.unwrap_err();
     assert!(base::chain(&e).contains("wrong diff id"), "{}", base::chain(&e));
     assert_eq!(keys(&node, &unpacking).await, Vec::<String>::new());
 
@@ -410,7 +410,7 @@ async fn failures_of_layers_applied_apart_leave_no_snapshot() {
     let node = Node::new();
     let unpacking = target_apart(&node, false).await;
     let options = PullOptions { unpack: vec![unpacking.target.clone()], ..PullOptions::new(&reference) };
-    let e = pull(&node.local, &node.scope, &Resolver::new(quick()), options).await.unwrap_err();
+    let e = pull(&node.local, &node.scope, &Resolver::new(patient()), options).await.unwrap_err();
     assert_eq!(e.kind(), ErrorKind::NotFound, "{}", base::chain(&e));
     assert!(keys(&node, &unpacking).await.iter().all(|k| !k.starts_with("extract-")));
 }
@@ -425,19 +425,19 @@ async fn discarded_layers_are_not_fetched_again() {
         discard_unpacked_layers: true,
         ..PullOptions::new(&reference)
     };
-    pull(&node.local, &node.scope, &Resolver::new(quick()), options.clone()).await.unwrap();
+    pull(&node.local, &node.scope, &Resolver::new(patient()), options.clone()).await.unwrap();
     let labels = node.labels(&sample.digest()).await;
     assert!(labels.contains_key("containerd.io/gc.ref.content.config"), "{labels:?}");
     assert!(labels.keys().all(|k| !k.starts_with("containerd.io/gc.ref.content.l.")), "{labels:?}");
     for layer in &sample.layers {
         node.local.content.delete(&node.scope, &Digest::sha256(layer)).await.unwrap();
     }
-    pull(&node.local, &node.scope, &Resolver::new(quick()), options).await.unwrap();
+    pull(&node.local, &node.scope, &Resolver::new(patient()), options).await.unwrap();
     for layer in &sample.layers {
         assert_eq!(registry.count("GET", Digest::sha256(layer).as_str()), 1);
         assert!(!node.has(&Digest::sha256(layer)).await);
     }
     // Without unpacking they are wanted, and come.
-    pull(&node.local, &node.scope, &Resolver::new(quick()), PullOptions::new(&reference)).await.unwrap();
+    pull(&node.local, &node.scope, &Resolver::new(patient()), PullOptions::new(&reference)).await.unwrap();
     assert!(node.has(&Digest::sha256(&sample.layers[0])).await);
 }
