@@ -4,9 +4,11 @@
 
 mod base_parts;
 mod images;
+mod mounting;
 mod proxy;
 mod registrations;
 mod runtimes;
+mod snapshotters;
 mod storage;
 
 use std::collections::BTreeMap;
@@ -45,6 +47,8 @@ pub(super) struct Context {
     remote_content: Option<Arc<dyn store::ContentStore>>,
     snapshotters: BTreeMap<String, Arc<dyn snapshot::Snapshotter>>,
     namespaced: BTreeMap<String, Arc<snapshot::Snapshots>>,
+    erofs_mounts: bool,
+    mounts: Option<mounts::Manager>,
     gc: Option<store::Scheduler>,
     differs: BTreeMap<String, Arc<dyn snapshot::Differ>>,
     diff_order: Vec<Arc<dyn snapshot::Differ>>,
@@ -98,6 +102,8 @@ pub(super) fn build(config: &Config, prepared: &Prepared) -> anyhow::Result<Buil
         remote_content: None,
         snapshotters: BTreeMap::new(),
         namespaced: BTreeMap::new(),
+        erofs_mounts: false,
+        mounts: None,
         gc: None,
         differs: BTreeMap::new(),
         diff_order: Vec::new(),
@@ -151,6 +157,7 @@ fn assemble(
         gc: made(&context.gc, "the garbage collector")?,
         events: made(&context.events, "the event exchange")?,
         snapshotters: context.namespaced,
+        mounts: context.mounts,
         differs: context.diff_order,
         sync_fs: context.sync_fs,
         runtime: made(&context.runtime, "the task runtime")?,

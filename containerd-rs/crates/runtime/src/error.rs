@@ -32,6 +32,13 @@ pub enum Error {
         /// Where it was looked for.
         namespace: String,
     },
+    /// The mounts of the root file system could not be activated.
+    #[error("failed to activate the root file system")]
+    Rootfs {
+        /// Why.
+        #[source]
+        source: Box<mounts::Error>,
+    },
     /// The id cannot name a task.
     #[error("invalid task id {id}")]
     TaskId {
@@ -220,6 +227,7 @@ impl Kinded for Error {
             | Error::DeleteTask { source }
             | Error::Unkilled { source, .. }
             | Error::Start(source) => source.kind(),
+            Error::Rootfs { source } => source.kind(),
             Error::Invoke(e) => e.kind(),
             Error::Answer(e) => e.kind(),
             Error::Dial(e) => e.kind(),

@@ -30,6 +30,8 @@ pub struct RuntimeOptions {
     pub debug: bool,
     /// Bounds of the calls that have one.
     pub timeouts: Timeouts,
+    /// Makes those mounts of root file systems that shims cannot; `None`: shims get all of them as they are.
+    pub mounts: Option<mounts::Manager>,
     /// Where shim logs go; `None`: the daemon's standard error.
     pub log_sink: Option<LogSink>,
 }

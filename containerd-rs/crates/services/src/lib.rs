@@ -20,6 +20,7 @@ mod events;
 mod images;
 mod introspection;
 mod leases;
+mod mounts;
 mod namespaces;
 pub mod parts;
 pub mod plugins;
@@ -78,6 +79,7 @@ pub fn routes(parts: Arc<Parts>, limits: Limits) -> Routes {
         "images": api::images::images_server::ImagesServer<_> => images::Service,
         "introspection": api::introspection::introspection_server::IntrospectionServer<_> => introspection::Service,
         "leases": api::leases::leases_server::LeasesServer<_> => leases::Service,
+        "mounts": api::mounts::mounts_server::MountsServer<_> => mounts::Service,
         "namespaces": api::namespaces::namespaces_server::NamespacesServer<_> => namespaces::Service,
         "sandbox-controllers": api::sandbox::controller_server::ControllerServer<_> => sandbox_controllers::Service,
         "sandboxes": api::sandbox::store_server::StoreServer<_> => sandboxes::Service,

@@ -26,6 +26,8 @@ pub struct Parts {
     pub events: events::Exchange,
     /// By name: `overlayfs`, `native`, ...
     pub snapshotters: BTreeMap<String, Arc<snapshot::Snapshots>>,
+    /// None: its plugin is disabled.
+    pub mounts: Option<mounts::Manager>,
     /// In the order in which they are tried.
     pub differs: Vec<Arc<dyn snapshot::Differ>>,
     /// Layers are on disk before an apply is answered, whatever the request says.

@@ -68,6 +68,14 @@ pub struct Usage {
     pub inodes: i64,
 }
 
+impl Usage {
+    /// From inodes and bytes as they were counted.
+    pub(crate) fn of((inodes, bytes): (u64, u64)) -> Self {
+        let signed = |n: u64| i64::try_from(n).unwrap_or(i64::MAX);
+        Usage { size: signed(bytes), inodes: signed(inodes) }
+    }
+}
+
 /// How to commit.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct CommitOptions {

@@ -15,6 +15,8 @@
 
 mod apart;
 mod backend;
+pub mod blockfile;
+pub mod btrfs;
 mod differ;
 mod error;
 mod info;
@@ -23,6 +25,7 @@ mod namespaced;
 pub mod native;
 pub mod overlay;
 mod snapshotter;
+mod volume;
 pub mod walking;
 pub mod worker;
 
@@ -32,3 +35,4 @@ pub use error::{Error, Result};
 pub use info::{CommitOptions, Info, Kind, ONLY_REMAP_IDS, REBASE, REMAP_IDS, Usage};
 pub use namespaced::Snapshots;
 pub use snapshotter::Snapshotter;
+pub use volume::Volumes;

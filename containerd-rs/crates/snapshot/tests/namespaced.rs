@@ -81,7 +81,7 @@ async fn open(root: PathBuf) -> Arc<dyn Snapshotter> {
     Arc::new(InNamespace { snapshots, scope: scope("testsuite") })
 }
 
-contract!(open, false);
+contract!(open, contract::scene::Traits { renames_directories: false, counts_files: true });
 
 fn target(name: &str) -> Labels {
     Labels::from([(label::REF.into(), name.into()), ("client".into(), "only".into())])

@@ -15,7 +15,7 @@ async fn open(root: PathBuf) -> Arc<dyn Snapshotter> {
     Arc::new(Native::open(&root).await.unwrap())
 }
 
-contract!(open, true);
+contract!(open, contract::scene::Traits { renames_directories: true, counts_files: true });
 
 #[tokio::test]
 async fn copies_every_kind() {

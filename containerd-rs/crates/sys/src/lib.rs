@@ -5,6 +5,7 @@
 //! synchronous: nothing starts a task, and the few functions that wait (`mount::unmount`, `cgroup::freeze`, ...) say how long
 //! at most. Asynchronous callers move them to a blocking thread. The static shim links this crate, so it stays small.
 
+pub mod btrfs;
 pub mod cgroup;
 pub mod console;
 pub mod error;
@@ -17,6 +18,7 @@ pub mod loopdev;
 pub mod mount;
 pub mod pidfd;
 pub mod process;
+pub mod program;
 pub mod sock;
 pub mod spawn;
 pub mod tree;

@@ -11,6 +11,8 @@ use crate::error::{Context, Error, Result};
 
 // <linux/loop.h>
 const LOOP_CLR_FD: u32 = 0x4C01;
+const LOOP_SET_STATUS64: u32 = 0x4C04;
+const LOOP_GET_STATUS64: u32 = 0x4C05;
 const LOOP_CONFIGURE: u32 = 0x4C0A;
 const LOOP_CTL_GET_FREE: u32 = 0x4C82;
 const LO_FLAGS_READ_ONLY: u32 = 1;
@@ -33,6 +35,29 @@ struct LoopInfo64 {
     crypt_name: [u8; 64],
     encrypt_key: [u8; 32],
     init: [u64; 2],
+}
+
+impl LoopInfo64 {
+    fn new(options: LoopOptions) -> Self {
+        let bit = |on: bool, bit: u32| if on { bit } else { 0 };
+        LoopInfo64 {
+            device: 0,
+            inode: 0,
+            rdevice: 0,
+            offset: 0,
+            sizelimit: 0,
+            number: 0,
+            encrypt_type: 0,
+            encrypt_key_size: 0,
+            flags: bit(options.read_only, LO_FLAGS_READ_ONLY)
+                | bit(options.autoclear, LO_FLAGS_AUTOCLEAR)
+                | bit(options.direct_io, LO_FLAGS_DIRECT_IO),
+            file_name: [0; 64],
+            crypt_name: [0; 64],
+            encrypt_key: [0; 32],
+            init: [0; 2],
+        }
+    }
 }
 
 /// `struct loop_config`, Linux 5.8.
@@ -61,7 +86,7 @@ pub struct LoopOptions {
 pub struct LoopDevice {
     path: PathBuf,
     /// Keeps an autoclear device.
-    _device: File,
+    device: File,
 }
 
 impl LoopDevice {
@@ -69,6 +94,30 @@ impl LoopDevice {
     pub fn path(&self) -> &Path {
         &self.path
     }
+
+    /// Takes `autoclear` back: the device lasts until [`detach`].
+    pub fn keep(self) -> Result<()> {
+        let mut info = LoopInfo64::new(LoopOptions::default());
+        let fd = self.device.as_raw_fd();
+        ioctl(fd, LOOP_GET_STATUS64, (&raw mut info).expose_provenance() as _)
+            .on("read status of", &self.path)?;
+        info.flags &= !LO_FLAGS_AUTOCLEAR;
+        let address = (&raw const info).expose_provenance() as _;
+        ioctl(fd, LOOP_SET_STATUS64, address).map(|_| ()).on("keep", &self.path)
+    }
+}
+
+/// The file behind a device; none when it is free.
+pub fn backing_file(device: &Path) -> Option<PathBuf> {
+    use std::os::unix::ffi::OsStringExt;
+    let mut path = PathBuf::from("/sys/block");
+    path.push(device.file_name()?);
+    path.push("loop/backing_file");
+    let mut text = std::fs::read(path).ok()?;
+    if text.last() == Some(&b'\n') {
+        text.pop();
+    }
+    Some(PathBuf::from(std::ffi::OsString::from_vec(text)))
 }
 
 /// Attaches `file` to a free loop device. Tries again when others take the free one first, about three seconds at most.
@@ -83,7 +132,7 @@ pub fn attach(file: &Path, options: LoopOptions) -> Result<LoopDevice> {
         let configured =
             open(&path).and_then(|device| configure(&device, &backing, file, options).map(|()| device));
         match configured {
-            Ok(device) => return Ok(LoopDevice { path, _device: device }),
+            Ok(device) => return Ok(LoopDevice { path, device }),
             // Somebody else was quicker, or the device node is still on its way.
             Err(e) if matches!(e.raw_os_error(), Some(libc::EBUSY | libc::ENXIO | libc::ENOENT)) => {
                 std::thread::sleep(Duration::from_millis(attempt));
@@ -95,24 +144,7 @@ pub fn attach(file: &Path, options: LoopOptions) -> Result<LoopDevice> {
 }
 
 fn configure(device: &File, backing: &File, name: &Path, options: LoopOptions) -> std::io::Result<()> {
-    let bit = |on: bool, bit: u32| if on { bit } else { 0 };
-    let mut info = LoopInfo64 {
-        device: 0,
-        inode: 0,
-        rdevice: 0,
-        offset: 0,
-        sizelimit: 0,
-        number: 0,
-        encrypt_type: 0,
-        encrypt_key_size: 0,
-        flags: bit(options.read_only, LO_FLAGS_READ_ONLY)
-            | bit(options.autoclear, LO_FLAGS_AUTOCLEAR)
-            | bit(options.direct_io, LO_FLAGS_DIRECT_IO),
-        file_name: [0; 64],
-        crypt_name: [0; 64],
-        encrypt_key: [0; 32],
-        init: [0; 2],
-    };
+    let mut info = LoopInfo64::new(options);
     let bytes = name.as_os_str().as_encoded_bytes();
     let shown = bytes.len().min(info.file_name.len() - 1);
     info.file_name[..shown].copy_from_slice(&bytes[..shown]);
@@ -127,8 +159,8 @@ pub fn detach(device: &Path) -> Result<()> {
 }
 
 fn ioctl(fd: RawFd, request: u32, argument: libc::c_ulong) -> std::io::Result<i32> {
-    // SAFETY: the three requests used here take no argument, or (LOOP_CONFIGURE) the address of a `loop_config` that the caller
-    // keeps alive; the kernel reads it and writes nothing.
+    // SAFETY: the requests used here take no argument, or the address of a `loop_config` (LOOP_CONFIGURE, read only) or of a
+    // `loop_info64` (LOOP_GET_STATUS64, LOOP_SET_STATUS64) that the caller keeps alive, and touch nothing beyond it.
     let rc = unsafe { libc::ioctl(fd, request as _, argument) };
     if rc < 0 { Err(std::io::Error::last_os_error()) } else { Ok(rc) }
 }
@@ -140,10 +172,20 @@ mod tests {
     use std::io::Read;
 
     fn backing_of(device: &Path) -> Option<String> {
-        let name = device.file_name()?.to_str()?;
-        std::fs::read_to_string(format!("/sys/block/{name}/loop/backing_file"))
-            .ok()
-            .map(|s| s.trim().to_owned())
+        backing_file(device).map(|f| f.display().to_string())
+    }
+
+    #[test]
+    fn a_kept_device_outlives_its_handle() {
+        let dir = tempfile::tempdir().unwrap();
+        let image = dir.path().join("image");
+        std::fs::write(&image, vec![0u8; 1 << 20]).unwrap();
+        let device = attach(&image, LoopOptions { autoclear: true, ..LoopOptions::default() }).unwrap();
+        let path = device.path().to_owned();
+        device.keep().unwrap();
+        // The last close would have freed it.
+        assert_eq!(backing_of(&path).as_deref(), image.to_str());
+        detach(&path).unwrap();
     }
 
     #[test]

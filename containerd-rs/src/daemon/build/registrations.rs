@@ -3,7 +3,7 @@
 use crate::config::{Config, schema};
 use crate::plugins::{Loaded, Registration};
 
-use super::{Context, base_parts, images, proxy, runtimes, storage};
+use super::{Context, base_parts, images, mounting, proxy, runtimes, snapshotters, storage};
 
 pub(super) const CONTENT: &str = "io.containerd.content.v1";
 pub(super) const DIFFER: &str = "io.containerd.differ.v1";
@@ -14,6 +14,8 @@ pub(super) const LEASE: &str = "io.containerd.lease.v1";
 pub(super) const METADATA: &str = "io.containerd.metadata.v1";
 pub(super) const METRICS: &str = "io.containerd.metrics.v1";
 pub(super) const CONTAINER_MONITOR: &str = "io.containerd.monitor.container.v1";
+pub(super) const MOUNT_HANDLER: &str = "io.containerd.mount-handler.v1";
+pub(super) const MOUNT_MANAGER: &str = "io.containerd.mount-manager.v1";
 pub(super) const RUNTIME: &str = "io.containerd.runtime.v2";
 pub(super) const SANDBOX_CONTROLLER: &str = "io.containerd.sandbox.controller.v1";
 pub(super) const SANDBOX_STORE: &str = "io.containerd.sandbox.store.v1";
@@ -32,8 +34,11 @@ pub(super) fn all(config: &Config) -> Vec<Plugin> {
     let mut all = vec![
         Plugin::new(EVENT, "exchange", &[], base_parts::exchange),
         Plugin::new(CONTENT, "content", &[], storage::content_dir),
-        Plugin::new(SNAPSHOTTER, "native", &[], storage::native),
-        Plugin::new(SNAPSHOTTER, "overlayfs", &[], storage::overlayfs),
+        Plugin::new(MOUNT_HANDLER, "erofs", &[], mounting::erofs_handler),
+        Plugin::new(SNAPSHOTTER, "blockfile", &[], snapshotters::blockfile),
+        Plugin::new(SNAPSHOTTER, "btrfs", &[], snapshotters::btrfs),
+        Plugin::new(SNAPSHOTTER, "native", &[], snapshotters::native),
+        Plugin::new(SNAPSHOTTER, "overlayfs", &[], snapshotters::overlayfs),
     ];
     // What the operator configures by the name of a built-in stands in its place.
     let proxies = proxy::registrations(config);
@@ -41,6 +46,8 @@ pub(super) fn all(config: &Config) -> Vec<Plugin> {
     all.extend(proxies);
     all.extend([
         Plugin::new(METADATA, "bolt", &[CONTENT, EVENT, SNAPSHOTTER], storage::metadata),
+        // Its handlers are loaded by now, or disabled.
+        Plugin::new(MOUNT_MANAGER, "bolt", &[METADATA], mounting::manager),
         Plugin::new(GC, "scheduler", &[METADATA], storage::gc),
         Plugin::new(LEASE, "manager", &[METADATA, GC], nothing),
         Plugin::new(DIFFER, "walking", &[METADATA], storage::walking),
@@ -72,6 +79,7 @@ pub(super) fn all(config: &Config) -> Vec<Plugin> {
         "images",
         "introspection",
         "leases",
+        "mounts",
         "namespaces",
         "sandboxes",
         "snapshots",

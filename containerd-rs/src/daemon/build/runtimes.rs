@@ -69,6 +69,7 @@ pub(super) fn tasks(context: &mut Context) -> Result<Loaded, NotLoaded> {
         socket_dir: context.socket_dir.clone(),
         debug: matches!(config.debug.level.as_str(), "debug" | "trace"),
         timeouts,
+        mounts: context.mounts.clone(),
         log_sink: None,
     };
     let (metadata, events) = (made(&context.metadata, "metadata")?, made(&context.events, "events")?);

@@ -1,19 +1,17 @@
 //! Content, snapshotters, metadata, garbage collection, differs.
 
-use std::path::PathBuf;
 use std::sync::Arc;
 
 use anyhow::Context as _;
 use serde::Deserialize;
-use snapshot::Snapshotter;
 use snapshot::walking::StreamProcessor;
 
-use super::registrations::{CONTENT, METADATA, SNAPSHOTTER};
+use super::registrations::{CONTENT, METADATA};
 use super::{Context, made};
 use crate::config::parse_duration;
 use crate::plugins::{Loaded, NotLoaded};
 
-fn root_export(root: &std::path::Path) -> Loaded {
+pub(super) fn root_export(root: &std::path::Path) -> Loaded {
     let exports = [("root".to_owned(), root.display().to_string())].into();
     Loaded { exports, platforms: vec![base::Platform::host()], ..Loaded::default() }
 }
@@ -23,54 +21,6 @@ pub(super) fn content_dir(context: &mut Context) -> Result<Loaded, NotLoaded> {
     let root = context.root_of(CONTENT, "content");
     sys::fs::ensure_dir(&root, 0o700)?;
     Ok(root_export(&root))
-}
-
-#[derive(Deserialize)]
-struct OverlaySettings {
-    root_path: String,
-    upperdir_label: bool,
-    sync_remove: bool,
-    slow_chown: bool,
-    mount_options: Vec<String>,
-}
-
-fn snapshotter_root(context: &Context, id: &str, configured: &str) -> PathBuf {
-    if configured.is_empty() { context.root_of(SNAPSHOTTER, id) } else { PathBuf::from(configured) }
-}
-
-pub(super) fn overlayfs(context: &mut Context) -> Result<Loaded, NotLoaded> {
-    let settings: OverlaySettings = context.config.plugin("io.containerd.snapshotter.v1.overlayfs")?;
-    let root = snapshotter_root(context, "overlayfs", &settings.root_path);
-    if let Err(unsupported) = snapshot::overlay::supported(&root) {
-        return Err(NotLoaded::Skip(unsupported.to_string()));
-    }
-    let options = snapshot::overlay::OverlayOptions {
-        upperdir_label: settings.upperdir_label,
-        sync_remove: settings.sync_remove,
-        slow_chown: settings.slow_chown,
-        mount_options: settings.mount_options,
-    };
-    let overlay = super::wait(snapshot::overlay::Overlay::open(&root, options))?;
-    Ok(register(context, "overlayfs", Arc::new(overlay)))
-}
-
-#[derive(Deserialize)]
-struct NativeSettings {
-    root_path: String,
-}
-
-pub(super) fn native(context: &mut Context) -> Result<Loaded, NotLoaded> {
-    let settings: NativeSettings = context.config.plugin("io.containerd.snapshotter.v1.native")?;
-    let root = snapshotter_root(context, "native", &settings.root_path);
-    let native = super::wait(snapshot::native::Native::open(&root))?;
-    Ok(register(context, "native", Arc::new(native)))
-}
-
-fn register(context: &mut Context, id: &str, snapshotter: Arc<dyn Snapshotter>) -> Loaded {
-    let mut loaded = root_export(snapshotter.root());
-    loaded.capabilities = snapshotter.capabilities().iter().map(|c| (*c).to_string()).collect();
-    context.snapshotters.insert(id.to_owned(), snapshotter);
-    loaded
 }
 
 /// The file of our metadata.
@@ -170,6 +120,9 @@ pub(super) fn gc(context: &mut Context) -> Result<Loaded, NotLoaded> {
     let gc = store::Gc::new(metadata, content);
     for (name, snapshots) in &context.namespaced {
         gc.register_snapshotter(name, Arc::clone(snapshots) as Arc<dyn store::SnapshotBackend>);
+    }
+    if let Some(mounts) = &context.mounts {
+        gc.register(Arc::new(mounts.clone()));
     }
     let (events, metrics) = (made(&context.events, "events")?, Arc::clone(&context.metrics));
     let report = move |result: &store::Result<store::GcReport>| match result {

@@ -72,7 +72,7 @@ pub(crate) async fn clean_up(runtime: &Runtime, entry: &Arc<Entry>) {
     }
 }
 
-/// Removes the bundle and the task's record; the id is free afterwards.
+/// Removes the bundle, the mounts below it, and the task's record; the id is free afterwards.
 pub(crate) async fn take_away(runtime: &Runtime, entry: &Arc<Entry>) {
     let mine = entry.clone();
     let removed = blocking("remove bundle", move || mine.bundle.remove());
@@ -80,5 +80,6 @@ pub(crate) async fn take_away(runtime: &Runtime, entry: &Arc<Entry>) {
         let error = base::chain(&error);
         tracing::error!(id = entry.bundle.id, error, "failed to delete bundle");
     }
+    runtime.deactivate_rootfs(entry).await;
     runtime.shared.table.remove(entry);
 }

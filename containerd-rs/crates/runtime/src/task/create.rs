@@ -45,14 +45,17 @@ impl Runtime {
         self,
         mut reply: oneshot::Sender<Result<Made, Error>>,
         entry: Arc<Entry>,
-        request: CreateTask,
+        mut request: CreateTask,
     ) {
         let mut reservation = Reservation { runtime: self.clone(), entry: Some(entry.clone()) };
         let launched = match self.prepare(&entry, &request).await {
-            Ok(prepared) => tokio::select! {
-                biased;
-                () = reply.closed() => Err(Error::Abandoned { id: request.container_id.clone() }),
-                launched = self.launch(&entry, &request, prepared) => launched,
+            Ok(prepared) => match self.activate_rootfs(&entry, &mut request, &prepared).await {
+                Ok(()) => tokio::select! {
+                    biased;
+                    () = reply.closed() => Err(Error::Abandoned { id: request.container_id.clone() }),
+                    launched = self.launch(&entry, &request, prepared) => launched,
+                },
+                Err(error) => Err(error),
             },
             Err(error) => Err(error),
         };

@@ -18,7 +18,7 @@ use crate::wire;
 
 /// What a create needs before anything runs.
 pub(super) struct Prepared {
-    program: PathBuf,
+    pub(super) program: PathBuf,
     dialect: Dialect,
     /// Where the task's sandbox serves tasks; `None`: the task gets a shim (or joins one) by `start`.
     sandbox: Option<Answer>,

@@ -15,6 +15,7 @@ mod pause;
 mod pids;
 mod resize;
 mod resume;
+mod rootfs;
 mod start;
 mod state;
 mod stats;

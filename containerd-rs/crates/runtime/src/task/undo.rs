@@ -49,8 +49,8 @@ fn is_certain(why: &Error) -> bool {
 fn never_ran(why: &Error) -> bool {
     let source = match why {
         Error::StartShim { source } => source,
-        // The bundle could not be made.
-        Error::Io { .. } | Error::Spec(_) => return true,
+        // The bundle or the root file system could not be made.
+        Error::Io { .. } | Error::Spec(_) | Error::Rootfs { .. } => return true,
         _ => return false,
     };
     match &**source {

@@ -104,6 +104,7 @@ impl World {
             socket_dir: None,
             debug: false,
             timeouts: Timeouts::default(),
+            mounts: None,
             log_sink: Some(Arc::new(|_: &[u8]| ())),
         };
         change(&mut options);

@@ -2,61 +2,28 @@
 
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
 
 use rustix::fs::{Mode, OFlags, open};
 
+use super::numbers::Numbers;
 use crate::error::{Error, Result};
 use crate::layer::remove_tree;
 
-/// Gives out numbers and knows which of them are about to be named by a record.
+/// Where the numbered directories are.
 pub(crate) struct Directories {
     parent: PathBuf,
-    state: Arc<Mutex<State>>,
-}
-
-struct State {
-    last: u64,
-    unrecorded: HashSet<u64>,
-}
-
-/// A number whose record is not written yet: its directory is safe from cleanup while this lives.
-pub(crate) struct Number {
-    id: u64,
-    state: Arc<Mutex<State>>,
-}
-
-impl Number {
-    pub(crate) fn id(&self) -> u64 {
-        self.id
-    }
-}
-
-impl Drop for Number {
-    fn drop(&mut self) {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner).unrecorded.remove(&self.id);
-    }
+    pub(super) numbers: Numbers,
 }
 
 impl Directories {
     /// `recorded`: the highest number of a record. Numbers of leftover directories are not given out.
     pub(crate) fn open(parent: PathBuf, recorded: u64) -> Result<Self> {
         let on_disk = list(&parent)?.iter().filter_map(|name| name.parse().ok()).max().unwrap_or(0);
-        let state = State { last: recorded.max(on_disk), unrecorded: HashSet::new() };
-        Ok(Directories { parent, state: Arc::new(Mutex::new(state)) })
+        Ok(Directories { parent, numbers: Numbers::after(recorded.max(on_disk)) })
     }
 
     pub(crate) fn path(&self, id: u64) -> PathBuf {
         self.parent.join(id.to_string())
-    }
-
-    /// The next number.
-    pub(crate) fn take(&self) -> Number {
-        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        state.last += 1;
-        let id = state.last;
-        state.unrecorded.insert(id);
-        Number { id, state: Arc::clone(&self.state) }
     }
 
     /// Removes every directory that has no record. The order matters: what is on disk, then what is
@@ -64,7 +31,7 @@ impl Directories {
     /// written or is gone.
     pub(crate) fn remove_unnamed(&self, recorded: impl FnOnce() -> Result<HashSet<u64>>) -> Result<()> {
         let names = list(&self.parent)?;
-        let under_way = self.state.lock().unwrap_or_else(PoisonError::into_inner).unrecorded.clone();
+        let under_way = self.numbers.under_way();
         let recorded = recorded()?;
         for name in names {
             let named = name.parse().is_ok_and(|id: u64| under_way.contains(&id) || recorded.contains(&id));

@@ -146,7 +146,7 @@ mod tests {
 
     struct Empty;
     impl Fill for Empty {
-        fn fill(self, directory: &Path, _: &Chain, _: &Labels) -> Result<()> {
+        fn fill(&self, directory: &Path, _: &Chain, _: &Labels) -> Result<()> {
             make_dir(directory, 0o700)
         }
     }

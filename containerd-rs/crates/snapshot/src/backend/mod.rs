@@ -13,9 +13,11 @@
 
 mod directories;
 mod durability;
+mod numbers;
 mod records;
 mod row;
 
+use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
@@ -45,10 +47,26 @@ struct Shared {
     directories: Directories,
 }
 
-/// What a snapshotter makes in the directory of a new snapshot.
-pub(crate) trait Fill: Send + 'static {
+/// What a snapshotter makes for a new snapshot.
+pub(crate) trait Fill: Send + Sync + 'static {
     /// Makes `directory` and what belongs into it. May block.
-    fn fill(self, directory: &Path, chain: &Chain, labels: &Labels) -> Result<()>;
+    fn fill(&self, directory: &Path, chain: &Chain, labels: &Labels) -> Result<()>;
+
+    /// Takes it away again, as far as it was made. May block.
+    fn undo(&self, directory: &Path, _chain: &Chain) -> Result<()> {
+        Directories::remove(directory)
+    }
+}
+
+/// What a commit does beside changing the record.
+pub(crate) trait Seal: Send + Sync + 'static {
+    /// Before the record: makes the snapshot fit to be a parent, and measures it. A crash may follow, and then the same again.
+    fn seal(&self, chain: &Chain) -> Result<Usage>;
+
+    /// After the record: takes away what only the active snapshot needed. What fails is left to cleanup.
+    fn sealed(&self, _id: u64) -> Result<()> {
+        Ok(())
+    }
 }
 
 impl Backend {
@@ -116,11 +134,13 @@ impl Backend {
             let shared = &backend.shared;
             // What is refused in the end is refused before any work; the record checks again.
             let parents = shared.records.check_create(&key, &parent)?;
-            let number = shared.directories.take();
+            let number = shared.directories.numbers.take();
             let chain = Chain { kind, id: number.id(), parents };
             let directory = backend.directory(number.id());
+            let fill = Arc::new(fill);
             let made = {
-                let (directory, chain, labels) = (directory.clone(), chain.clone(), labels.clone());
+                let (fill, directory) = (Arc::clone(&fill), directory.clone());
+                let (chain, labels) = (chain.clone(), labels.clone());
                 blocking(move || fill.fill(&directory, &chain, &labels)).await
             };
             let recorded = match made {
@@ -128,7 +148,7 @@ impl Backend {
                 Err(e) => Err(e),
             };
             if let Err(e) = recorded {
-                let removed = blocking(move || Directories::remove(&directory)).await;
+                let removed = blocking(move || fill.undo(&directory, &chain)).await;
                 if let Err(e) = removed {
                     tracing::warn!(key, error = %base::chain(&e), "directory of a failed snapshot stays until cleanup");
                 }
@@ -157,20 +177,40 @@ impl Backend {
         options: CommitOptions,
         part: &str,
     ) -> Result<()> {
+        let seal = Measure { shared: Arc::clone(&self.shared), part: part.to_owned() };
+        self.commit_sealed(name, key, options, seal).await
+    }
+
+    /// Commits with what else that takes. One commit of a snapshot at a time.
+    pub(crate) async fn commit_sealed(
+        &self,
+        name: &str,
+        key: &str,
+        options: CommitOptions,
+        seal: impl Seal,
+    ) -> Result<()> {
         let backend = self.clone();
-        let (name, key, part) = (name.to_owned(), key.to_owned(), part.to_owned());
+        let (name, key, seal) = (name.to_owned(), key.to_owned(), Arc::new(seal));
         carried_through(async move {
-            let (info, id) = backend.stat(&key)?;
-            if info.kind != Kind::Active {
-                return Err(Error::precondition(format!("snapshot {key:?} is not active")));
-            }
-            let usage = measure(backend.directory(id).join(part)).await?;
-            backend
-                .shared
+            let shared = &backend.shared;
+            let chain = shared.records.check_commit(&name, &key)?;
+            let Some(number) = shared.directories.numbers.commit(chain.id) else {
+                return Err(Error::precondition(format!("snapshot {key:?} is being committed")));
+            };
+            let usage = {
+                let seal = Arc::clone(&seal);
+                blocking(move || seal.seal(&chain)).await?
+            };
+            shared
                 .records
-                .commit(&name, &key, options, usage, &backend.shared.boot)
+                .commit(&name, &key, options, usage, &shared.boot)
                 .await
                 .map_err(|e| e.during(format!("failed to commit snapshot {key}")))?;
+            let id = number.id();
+            if let Err(e) = blocking(move || seal.sealed(id)).await {
+                tracing::warn!(name, error = %base::chain(&e), "what only the active snapshot needed stays until cleanup");
+            }
+            drop(number);
             backend.settle_later();
             Ok(())
         })
@@ -179,21 +219,29 @@ impl Backend {
 
     /// Removes the record; and, when `now`, the directory.
     pub(crate) async fn remove(&self, key: &str, now: bool) -> Result<()> {
+        let shared = Arc::clone(&self.shared);
+        let directory =
+            move |id, _| if now { Directories::remove(&shared.directories.path(id)) } else { Ok(()) };
+        self.remove_with(key, directory).await
+    }
+
+    /// Removes the record, then what it named.
+    pub(crate) async fn remove_with<F>(&self, key: &str, rest: F) -> Result<()>
+    where
+        F: FnOnce(u64, Kind) -> Result<()> + Send + 'static,
+    {
         let backend = self.clone();
         let key = key.to_owned();
         carried_through(async move {
-            let id = backend
+            let (id, kind) = backend
                 .shared
                 .records
                 .remove(&key)
                 .await
                 .map_err(|e| e.during(format!("failed to remove snapshot {key}")))?;
-            if now {
-                let directory = backend.directory(id);
-                // The record is gone: what is left behind is cleanup's.
-                if let Err(e) = blocking(move || Directories::remove(&directory)).await {
-                    tracing::warn!(key, error = %base::chain(&e), "directory of a removed snapshot stays until cleanup");
-                }
+            // The record is gone: what is left behind is cleanup's.
+            if let Err(e) = blocking(move || rest(id, kind)).await {
+                tracing::warn!(key, error = %base::chain(&e), "the rest of a removed snapshot stays until cleanup");
             }
             Ok(())
         })
@@ -212,15 +260,44 @@ impl Backend {
         })
         .await
     }
+
+    /// What numbers are used for, to be asked after what is there has been listed: those that something is being done with, and
+    /// those of records.
+    pub(crate) fn in_use(&self) -> Result<(HashSet<u64>, HashMap<u64, Kind>)> {
+        let under_way = self.shared.directories.numbers.under_way();
+        Ok((under_way, self.shared.records.kinds()?))
+    }
+
+    /// Numbers up to `last` are not given out: something by those names is there.
+    pub(crate) fn skip_numbers(&self, last: u64) {
+        self.shared.directories.numbers.skip(last);
+    }
+
+    /// Kind, number, recorded usage, and the number of the parent.
+    pub(crate) fn recorded(&self, key: &str) -> Result<(Kind, u64, Usage, Option<u64>)> {
+        self.shared.records.recorded(key)
+    }
+}
+
+/// Measures a part of the directory.
+struct Measure {
+    shared: Arc<Shared>,
+    part: String,
+}
+
+impl Seal for Measure {
+    fn seal(&self, chain: &Chain) -> Result<Usage> {
+        taken_by(&self.shared.directories.path(chain.id).join(&self.part))
+    }
 }
 
 async fn measure(path: PathBuf) -> Result<Usage> {
-    blocking(move || {
-        let (inodes, size) = sys::fs::disk_usage(&path)?;
-        let signed = |n: u64| i64::try_from(n).unwrap_or(i64::MAX);
-        Ok(Usage { size: signed(size), inodes: signed(inodes) })
-    })
-    .await
+    blocking(move || taken_by(&path)).await
+}
+
+/// What a tree takes on disk.
+pub(crate) fn taken_by(path: &Path) -> Result<Usage> {
+    sys::fs::disk_usage(path).map(Usage::of).map_err(Error::from)
 }
 
 /// Makes a directory with exactly this mode.

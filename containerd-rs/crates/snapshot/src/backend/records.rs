@@ -3,7 +3,7 @@
 //! Every rule of the contract about names, kinds and parents is checked here, inside the change, so
 //! that two calls cannot both pass.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::ops::ControlFlow;
 use std::path::Path;
 use std::time::SystemTime;
@@ -57,6 +57,11 @@ impl Records {
         Ok(self.rows()?.into_iter().map(|(_, row)| row.id).collect())
     }
 
+    /// Numbers of all records with their kinds.
+    pub(crate) fn kinds(&self) -> Result<HashMap<u64, Kind>> {
+        Ok(self.rows()?.into_iter().map(|(_, row)| (row.id, row.kind)).collect())
+    }
+
     fn rows(&self) -> Result<Vec<(String, Row)>> {
         rows(&*self.kv.view()?)
     }
@@ -70,6 +75,17 @@ impl Records {
     pub(crate) fn usage(&self, key: &str) -> Result<(Kind, u64, Usage)> {
         let row = existing(&*self.kv.view()?, key)?;
         Ok((row.kind, row.id, row.usage()))
+    }
+
+    /// Kind, number, recorded usage, and the number of the parent.
+    pub(crate) fn recorded(&self, key: &str) -> Result<(Kind, u64, Usage, Option<u64>)> {
+        let view = self.kv.view()?;
+        let row = existing(&*view, key)?;
+        let parent = match row.parent.as_str() {
+            "" => None,
+            parent => Some(existing(&*view, parent)?.id),
+        };
+        Ok((row.kind, row.id, row.usage(), parent))
     }
 
     pub(crate) fn walk(&self, filters: &FilterSet) -> Result<Vec<(Info, u64)>> {
@@ -126,6 +142,20 @@ impl Records {
             .await
     }
 
+    /// Whether `key` can be committed as `name`: what is refused in the end is refused before any work.
+    pub(crate) fn check_commit(&self, name: &str, key: &str) -> Result<Chain> {
+        let view = self.kv.view()?;
+        let row = existing(&*view, key)?;
+        if row.kind != Kind::Active {
+            return Err(Error::precondition(format!("snapshot {key:?} is not active")));
+        }
+        if view.contains(SNAPSHOTS, name.as_bytes())? {
+            return Err(committed_already(name));
+        }
+        let parents = if row.parent.is_empty() { Vec::new() } else { parents(&*view, &row.parent)? };
+        Ok(Chain { kind: row.kind, id: row.id, parents })
+    }
+
     pub(crate) async fn commit(
         &self,
         name: &str,
@@ -139,8 +169,7 @@ impl Records {
         self.kv
             .write(move |tx: &mut Tx<'_>| {
                 if tx.contains(SNAPSHOTS, name.as_bytes())? {
-                    let message = format!("committed snapshot {name}");
-                    return Err(Error::refused(base::ErrorKind::AlreadyExists, message));
+                    return Err(committed_already(&name));
                 }
                 let mut row = existing(tx, &key)?;
                 if row.kind != Kind::Active {
@@ -158,8 +187,8 @@ impl Records {
             .await
     }
 
-    /// Removes a record; its number.
-    pub(crate) async fn remove(&self, key: &str) -> Result<u64> {
+    /// Removes a record; its number and kind.
+    pub(crate) async fn remove(&self, key: &str) -> Result<(u64, Kind)> {
         let key = key.to_owned();
         self.kv
             .write(move |tx: &mut Tx<'_>| {
@@ -167,7 +196,7 @@ impl Records {
                 if !remove_leaf(tx, &key, &row)? {
                     return Err(Error::precondition("cannot remove snapshot with child"));
                 }
-                Ok(row.id)
+                Ok((row.id, row.kind))
             })
             .await
     }
@@ -276,6 +305,10 @@ fn parents(read: &dyn Read, name: &str) -> Result<Vec<u64>> {
         name = row.parent;
     }
     Ok(ids)
+}
+
+fn committed_already(name: &str) -> Error {
+    Error::refused(base::ErrorKind::AlreadyExists, format!("committed snapshot {name}"))
 }
 
 fn existing(read: &dyn Read, key: &str) -> Result<Row> {

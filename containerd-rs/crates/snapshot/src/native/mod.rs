@@ -46,7 +46,7 @@ struct CopyOfParent {
 }
 
 impl Fill for CopyOfParent {
-    fn fill(self, directory: &Path, chain: &Chain, _: &Labels) -> Result<()> {
+    fn fill(&self, directory: &Path, chain: &Chain, _: &Labels) -> Result<()> {
         match (chain.kind, chain.parents.first()) {
             // A view shows its parent's directory.
             (Kind::View, Some(_)) => Ok(()),

@@ -111,7 +111,7 @@ struct Directories {
 }
 
 impl Fill for Directories {
-    fn fill(self, directory: &Path, chain: &Chain, labels: &Labels) -> Result<()> {
+    fn fill(&self, directory: &Path, chain: &Chain, labels: &Labels) -> Result<()> {
         make_dir(directory, 0o700)?;
         let fs = directory.join("fs");
         make_dir(&fs, 0o755)?;

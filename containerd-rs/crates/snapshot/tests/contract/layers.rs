@@ -154,7 +154,7 @@ pub async fn move_file_from_lower(s: &Scene) {
 pub async fn rename(s: &Scene) {
     use super::files::rename;
     let mut second = Vec::new();
-    if s.renames_directories {
+    if s.traits.renames_directories {
         second.push(rename("/dir1", "/dir2"));
     }
     second.extend([

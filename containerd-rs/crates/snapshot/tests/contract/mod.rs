@@ -1,17 +1,21 @@
 //! The contract of a snapshotter, as cases that every one must pass. Real mounts: runs as root.
 #![allow(clippy::unwrap_used, clippy::expect_used, dead_code)]
 
+pub mod disk;
 pub mod files;
 pub mod layers;
 pub mod names;
 pub mod records;
 pub mod scene;
 
-/// Makes a test of each case for the snapshotter that `$make` opens on a root.
+/// Makes a test of each case for the snapshotter that `$make` opens on a root, which `$home` provides.
 #[macro_export]
 macro_rules! contract {
-    ($make:expr, $renames_directories:expr) => {
-        contract!(@case $make, $renames_directories,
+    ($make:expr, $traits:expr) => {
+        contract!($make, $traits, $crate::contract::disk::Plain::new);
+    };
+    ($make:expr, $traits:expr, $home:expr) => {
+        contract!(@case $make, $traits, $home,
             basic => layers::basic,
             stat_active => records::stat_active,
             stat_committed => records::stat_committed,
@@ -40,16 +44,17 @@ macro_rules! contract {
             many_at_once => names::many_at_once,
         );
     };
-    (@case $make:expr, $renames:expr, $($name:ident => $module:ident::$case:ident),* $(,)?) => {
+    (@case $make:expr, $traits:expr, $home:expr, $($name:ident => $module:ident::$case:ident),* $(,)?) => {
         $(
             #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
             async fn $name() {
-                let root = tempfile::tempdir().unwrap();
+                let home = $home();
+                let root = home.path().join("root");
                 let work = tempfile::tempdir().unwrap();
-                let snapshotter = $make(root.path().to_owned()).await;
-                let scene = $crate::contract::scene::Scene::new(snapshotter, work.path(), $renames);
+                let snapshotter = $make(root.clone()).await;
+                let scene = $crate::contract::scene::Scene::new(snapshotter, work.path(), $traits);
                 $crate::contract::$module::$case(&scene).await;
-                scene.leave_nothing(&[root.path(), work.path()]);
+                scene.leave_nothing(&[&root, work.path()]);
             }
         )*
     };

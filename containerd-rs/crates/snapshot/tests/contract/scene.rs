@@ -10,11 +10,19 @@ use sys::mount::{UnmountFlags, mount_all, unmount_all};
 
 use super::files::{Change, apply, assert_same};
 
+/// In what snapshotters may differ.
+#[derive(Clone, Copy)]
+pub struct Traits {
+    /// Whether a directory of a lower layer can be renamed.
+    pub renames_directories: bool,
+    /// Whether usage is that of the files, not of a device that they are on.
+    pub counts_files: bool,
+}
+
 pub struct Scene {
     pub snapshotter: Arc<dyn Snapshotter>,
     pub work: PathBuf,
-    /// Whether a directory of a lower layer can be renamed.
-    pub renames_directories: bool,
+    pub traits: Traits,
     count: AtomicUsize,
 }
 
@@ -44,9 +52,9 @@ pub fn commit_options() -> CommitOptions {
 }
 
 impl Scene {
-    pub fn new(snapshotter: Arc<dyn Snapshotter>, work: &Path, renames_directories: bool) -> Self {
+    pub fn new(snapshotter: Arc<dyn Snapshotter>, work: &Path, traits: Traits) -> Self {
         rustix::process::umask(rustix::fs::Mode::empty());
-        Scene { snapshotter, work: work.to_owned(), renames_directories, count: AtomicUsize::new(0) }
+        Scene { snapshotter, work: work.to_owned(), traits, count: AtomicUsize::new(0) }
     }
 
     pub fn unique(&self, prefix: &str) -> String {
@@ -104,6 +112,9 @@ impl Scene {
         for mount in sys::mount::mountinfo().unwrap() {
             let point = Path::new(&mount.mount_point);
             assert!(!directories.iter().any(|d| point.starts_with(d)), "left mounted: {}", point.display());
+        }
+        for directory in directories {
+            super::disk::assert_no_loop_device(directory);
         }
     }
 }

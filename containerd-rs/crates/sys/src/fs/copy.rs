@@ -16,6 +16,34 @@ pub fn reflink_or_copy(from: &File, to: &File) -> Result<bool> {
     Ok(false)
 }
 
+/// Makes the content of `to` (an empty file, open for writing) that of `from`, holes included. Shares the blocks when the file system
+/// can. Gives whether blocks are shared.
+pub fn copy_sparse(from: &File, to: &File) -> Result<bool> {
+    use rustix::fs::SeekFrom;
+    if rustix::fs::ioctl_ficlone(to, from).is_ok() {
+        return Ok(true);
+    }
+    let len = from.metadata().doing("stat file to copy")?.len();
+    let mut at = 0;
+    while at < len {
+        let start = match rustix::fs::seek(from, SeekFrom::Data(at)) {
+            Ok(start) => start,
+            // Nothing but a hole up to the end.
+            Err(rustix::io::Errno::NXIO) => break,
+            // This file system does not tell holes.
+            Err(rustix::io::Errno::INVAL) => at,
+            Err(e) => return Err(e).doing("find data to copy"),
+        };
+        let end = rustix::fs::seek(from, SeekFrom::Hole(start)).unwrap_or(len);
+        rustix::fs::seek(from, SeekFrom::Start(start)).doing("seek in file to copy")?;
+        rustix::fs::seek(to, SeekFrom::Start(start)).doing("seek in copied file")?;
+        copy_range(from, to, end - start)?;
+        at = end;
+    }
+    rustix::fs::ftruncate(to, len).doing("set length of copied file")?;
+    Ok(false)
+}
+
 /// Copies up to `len` bytes from the current position of `from` to the current position of `to`; less at the end of the file.
 pub fn copy_range(from: &File, to: &File, len: u64) -> Result<u64> {
     let mut done = 0;
@@ -85,5 +113,26 @@ mod tests {
             copy_through_buffer(&File::open(&source).unwrap(), &file, u64::MAX).unwrap(),
             data.len() as u64
         );
+    }
+    #[test]
+    fn holes_stay_holes() {
+        use std::io::{Read, Seek, SeekFrom, Write};
+        use std::os::unix::fs::MetadataExt;
+        let disk = tempfile::tempdir().unwrap();
+        let (source, target) = (disk.path().join("source"), disk.path().join("target"));
+        let mut from = File::create(&source).unwrap();
+        from.seek(SeekFrom::Start(8 << 20)).unwrap();
+        from.write_all(&[7; 4096]).unwrap();
+        from.set_len(64 << 20).unwrap();
+        let to = File::create(&target).unwrap();
+        copy_sparse(&File::open(&source).unwrap(), &to).unwrap();
+        let meta = to.metadata().unwrap();
+        assert_eq!(meta.len(), 64 << 20);
+        assert!(meta.blocks() * 512 < 1 << 20, "{} blocks", meta.blocks());
+        let mut copy = File::open(&target).unwrap();
+        let mut bytes = [0; 4097];
+        copy.seek(SeekFrom::Start((8 << 20) - 1)).unwrap();
+        copy.read_exact(&mut bytes).unwrap();
+        assert_eq!((bytes[0], bytes[1], bytes[4096]), (0, 7, 7));
     }
 }

@@ -6,12 +6,12 @@ mod durable;
 mod unique;
 mod usage;
 
-pub use copy::{copy_range, reflink_or_copy};
+pub use copy::{copy_range, copy_sparse, reflink_or_copy};
 pub use dir::ensure_dir;
 pub use durable::{fsync_dir, syncfs, write_atomic};
 pub use unique::create_unique_dir;
 pub(crate) use unique::unique_suffix;
-pub use usage::disk_usage;
+pub use usage::{disk_usage, disk_usage_over};
 
 use std::path::{Path, PathBuf};
 

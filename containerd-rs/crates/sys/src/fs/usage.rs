@@ -1,7 +1,7 @@
 //! How much a tree takes on disk.
 
 use std::collections::HashSet;
-use std::ffi::CString;
+use std::ffi::{CStr, CString};
 use std::path::Path;
 
 use rustix::fd::{AsFd, OwnedFd};
@@ -24,9 +24,23 @@ pub fn disk_usage(path: &Path) -> Result<(u64, u64)> {
     Ok((count.inodes, count.bytes))
 }
 
+/// As [`disk_usage`], without what is the same inode, unchanged, at the same place below `base`: what a snapshot of `base` has added.
+pub fn disk_usage_over(path: &Path, base: &Path) -> Result<(u64, u64)> {
+    let stat = rustix::fs::lstat(path).on("stat", path)?;
+    let top = open_dir(CWD, path).on("open directory", path)?;
+    let below = open_dir(CWD, base).on("open directory", base)?;
+    let mut count = Count { device: stat.st_dev, base: Some(below), ..Count::default() };
+    count.walk(top).on("read directories below", path)?;
+    Ok((count.inodes, count.bytes))
+}
+
 #[derive(Default)]
 struct Count {
     device: u64,
+    /// What is not counted: the directory at the place of the walk, or the last one above it that is there.
+    base: Option<OwnedFd>,
+    /// How many levels below `base` the walk is.
+    missing: usize,
     inodes: u64,
     bytes: u64,
     linked: HashSet<u64>,
@@ -60,6 +74,7 @@ impl Count {
                 levels.pop();
                 let Some(above) = levels.last() else { break };
                 current = open_dir(&current, c"..")?;
+                self.leave()?;
                 if rustix::fs::fstat(&current)?.st_ino != above.inode {
                     // Somebody moved the directory we were in: going on would count another tree.
                     return Err(Errno::STALE);
@@ -72,6 +87,7 @@ impl Count {
                     if stat.st_dev != self.device {
                         continue;
                     }
+                    self.enter(&name);
                     let pending = self.scan(&fd)?;
                     levels.push(Level { inode: stat.st_ino, pending });
                     current = fd;
@@ -81,6 +97,35 @@ impl Count {
             }
         }
         Ok(())
+    }
+
+    fn enter(&mut self, name: &CStr) {
+        match &self.base {
+            Some(base) if self.missing == 0 => match open_dir(base, name) {
+                Ok(below) => self.base = Some(below),
+                Err(_) => self.missing = 1,
+            },
+            Some(_) => self.missing += 1,
+            None => {}
+        }
+    }
+
+    fn leave(&mut self) -> Result<(), Errno> {
+        match &self.base {
+            Some(base) if self.missing == 0 => self.base = Some(open_dir(base, c"..")?),
+            Some(_) => self.missing -= 1,
+            None => {}
+        }
+        Ok(())
+    }
+
+    /// Whether the base has the same inode there, in the same state.
+    fn is_in_base(&self, name: &CStr, stat: &Stat) -> bool {
+        let Some(base) = self.base.as_ref().filter(|_| self.missing == 0) else { return false };
+        rustix::fs::statat(base, name, AtFlags::SYMLINK_NOFOLLOW).is_ok_and(|there| {
+            (there.st_ino, there.st_size, there.st_ctime, there.st_ctime_nsec)
+                == (stat.st_ino, stat.st_size, stat.st_ctime, stat.st_ctime_nsec)
+        })
     }
 
     /// Counts the entries of one directory and gives the names of its subdirectories.
@@ -97,7 +142,9 @@ impl Count {
                     if stat.st_dev != self.device {
                         continue;
                     }
-                    self.add(&stat);
+                    if !self.is_in_base(name, &stat) {
+                        self.add(&stat);
+                    }
                     if FileType::from_raw_mode(stat.st_mode) == FileType::Directory {
                         below.push(name.to_owned());
                     }
@@ -136,6 +183,22 @@ mod tests {
         assert_eq!(disk_usage(&root).unwrap(), (5, expected));
         assert_eq!(disk_usage(&root.join("a/one")).unwrap().0, 1);
         assert!(disk_usage(&dir.path().join("missing")).unwrap_err().is_not_found());
+    }
+
+    #[test]
+    fn what_the_base_has_is_not_counted() {
+        let dir = tempfile::tempdir().unwrap();
+        let (base, tree) = (dir.path().join("base"), dir.path().join("tree"));
+        for path in ["base/old/deep", "tree/old/deep", "tree/new/deep"] {
+            std::fs::create_dir_all(dir.path().join(path)).unwrap();
+        }
+        std::fs::write(base.join("old/deep/f"), vec![1u8; 8192]).unwrap();
+        std::fs::hard_link(base.join("old/deep/f"), tree.join("old/deep/f")).unwrap();
+        std::fs::hard_link(base.join("old/deep/f"), tree.join("new/deep/f")).unwrap();
+        std::fs::write(tree.join("old/deep/g"), vec![1u8; 4096]).unwrap();
+        // old, old/deep (other inodes here), g, new, new/deep, new/deep/f; not old/deep/f.
+        assert_eq!(disk_usage_over(&tree, &base).unwrap().0, 6);
+        assert_eq!(disk_usage_over(&base, &base).unwrap(), (0, 0));
     }
 
     #[test]
