@@ -85,6 +85,7 @@ clients! {
     events => protos::api::events::events_client::EventsClient<Transport>,
     images => protos::api::images::images_client::ImagesClient<Transport>,
     introspection => protos::api::introspection::introspection_client::IntrospectionClient<Transport>,
+    mounts => protos::api::mounts::mounts_client::MountsClient<Transport>,
     leases => protos::api::leases::leases_client::LeasesClient<Transport>,
     namespaces => protos::api::namespaces::namespaces_client::NamespacesClient<Transport>,
     sandbox_controllers => protos::api::sandbox::controller_client::ControllerClient<Transport>,

@@ -24,7 +24,6 @@ const FOREIGN: &[&str] = &[
     CRI_IMAGES,
     CRI_RUNTIME,
     GRPC_TCP,
-    "io.containerd.differ.v1.erofs",
     "io.containerd.internal.v1.opt",
     "io.containerd.internal.v1.tracing",
     "io.containerd.monitor.task.v1.cgroups",
@@ -32,9 +31,6 @@ const FOREIGN: &[&str] = &[
     "io.containerd.runtime.v1.linux",
     "io.containerd.service.v1.tasks-service",
     "io.containerd.snapshotter.v1.aufs",
-    "io.containerd.snapshotter.v1.devmapper",
-    "io.containerd.snapshotter.v1.erofs",
-    "io.containerd.snapshotter.v1.zfs",
     "io.containerd.tracing.processor.v1.otlp",
 ];
 

@@ -1,6 +1,7 @@
 //! The connection to the daemon: one socket, made when the first call needs it, with the namespace (and, where one is held, the
 //! lease) in every call's header.
 
+pub mod activation;
 pub mod blob;
 pub mod image;
 pub mod lease;
@@ -22,6 +23,7 @@ use protos::api::{
     images::images_client::ImagesClient,
     introspection::introspection_client::IntrospectionClient,
     leases::leases_client::LeasesClient,
+    mounts::mounts_client::MountsClient,
     namespaces::namespaces_client::NamespacesClient,
     sandbox::{controller_client::ControllerClient, store_client::StoreClient},
     snapshots::snapshots_client::SnapshotsClient,
@@ -133,6 +135,7 @@ services! {
     images: ImagesClient,
     introspection: IntrospectionClient,
     leases: LeasesClient,
+    mounts: MountsClient,
     namespaces: NamespacesClient,
     sandbox_controllers: ControllerClient,
     sandboxes: StoreClient,

@@ -136,6 +136,8 @@ pub mod snapshot {
     pub const GID_MAPPING: &str = "containerd.io/snapshot/gidmapping";
     /// Where the writable directory of an overlay snapshot is.
     pub const OVERLAY_UPPERDIR: &str = "containerd.io/snapshot/overlay.upperdir";
+    /// Type of the file system on the device of a devmapper snapshot.
+    pub const DEVMAPPER_FSTYPE: &str = "containerd.io/snapshot/devmapper/fstype";
     /// Image reference, for remote snapshotters.
     pub const IMAGE_REF: &str = "containerd.io/snapshot/cri.image-ref";
     /// Manifest digest, for remote snapshotters.

@@ -55,7 +55,11 @@ pub(crate) fn perform(
     if let Some(first) = system.first_mut() {
         *first = prepared(plan, plan.first_system, first, &active, roots)?;
     }
-    if temporary && let Some(last) = active.last() {
+    // Whoever asked must have something to mount, unless the last thing is a device.
+    if (temporary || system.is_empty())
+        && let Some(last) = active.last()
+        && handlers.of(&last.mount.fstype).gives_directory()
+    {
         system.push(Mount::new("bind", last.mount_point.clone(), vec!["rbind".into()]));
     }
     Ok(Performed { active, system })

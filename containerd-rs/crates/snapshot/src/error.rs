@@ -46,6 +46,9 @@ pub enum Error {
     /// The store of metadata or content failed.
     #[error(transparent)]
     Store(#[from] store::Error),
+    /// The mount manager failed.
+    #[error(transparent)]
+    Mounts(#[from] mounts::Error),
     /// The kernel refused.
     #[error(transparent)]
     Sys(#[from] sys::Error),
@@ -94,6 +97,7 @@ impl Kinded for Error {
             Error::While { source, .. } => source.kind(),
             Error::Label(e) => e.kind(),
             Error::Store(e) => e.kind(),
+            Error::Mounts(e) => e.kind(),
             Error::Sys(e) => e.kind(),
             Error::Io { source, .. } if source.raw_os_error() == Some(28) => ErrorKind::ResourceExhausted,
             Error::Io { .. } => ErrorKind::Unknown,

@@ -17,7 +17,9 @@ mod apart;
 mod backend;
 pub mod blockfile;
 pub mod btrfs;
+pub mod devmapper;
 mod differ;
+pub mod erofs;
 mod error;
 mod info;
 pub mod layer;
@@ -28,6 +30,7 @@ mod snapshotter;
 mod volume;
 pub mod walking;
 pub mod worker;
+pub mod zfs;
 
 pub use apart::Apart;
 pub use differ::{ApplyOptions, Arriving, CompareOptions, Differ, Progress};

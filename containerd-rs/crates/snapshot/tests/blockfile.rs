@@ -29,7 +29,7 @@ async fn open(root: PathBuf) -> Arc<dyn Snapshotter> {
     Arc::new(blockfile::open(&root, options).await.unwrap())
 }
 
-contract!(open, Traits { renames_directories: true, counts_files: false });
+contract!(open, Traits { counts_files: false, ..Traits::DIRECTORIES });
 
 #[tokio::test]
 async fn files_and_mounts_are_as_clients_expect() {

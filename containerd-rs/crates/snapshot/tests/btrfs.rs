@@ -15,7 +15,7 @@ async fn open(root: PathBuf) -> Arc<dyn Snapshotter> {
     Arc::new(snapshot::btrfs::open(&root).await.unwrap())
 }
 
-contract!(open, Traits { renames_directories: true, counts_files: true }, Disk::btrfs);
+contract!(open, Traits::DIRECTORIES, Disk::btrfs);
 
 #[tokio::test]
 async fn mounts_are_as_clients_expect() {

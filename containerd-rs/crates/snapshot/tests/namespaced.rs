@@ -81,7 +81,10 @@ async fn open(root: PathBuf) -> Arc<dyn Snapshotter> {
     Arc::new(InNamespace { snapshots, scope: scope("testsuite") })
 }
 
-contract!(open, contract::scene::Traits { renames_directories: false, counts_files: true });
+contract!(
+    open,
+    contract::scene::Traits { renames_directories: false, ..contract::scene::Traits::DIRECTORIES }
+);
 
 fn target(name: &str) -> Labels {
     Labels::from([(label::REF.into(), name.into()), ("client".into(), "only".into())])

@@ -15,7 +15,7 @@ async fn open(root: PathBuf) -> Arc<dyn Snapshotter> {
     Arc::new(Native::open(&root).await.unwrap())
 }
 
-contract!(open, contract::scene::Traits { renames_directories: true, counts_files: true });
+contract!(open, contract::scene::Traits::DIRECTORIES);
 
 #[tokio::test]
 async fn copies_every_kind() {

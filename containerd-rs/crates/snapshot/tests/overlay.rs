@@ -15,7 +15,10 @@ async fn open(root: PathBuf) -> Arc<dyn Snapshotter> {
     Arc::new(Overlay::open(&root, OverlayOptions::default()).await.unwrap())
 }
 
-contract!(open, contract::scene::Traits { renames_directories: false, counts_files: true });
+contract!(
+    open,
+    contract::scene::Traits { renames_directories: false, ..contract::scene::Traits::DIRECTORIES }
+);
 
 fn fs(root: &Path, id: u64) -> String {
     root.join(format!("snapshots/{id}/fs")).display().to_string()

@@ -22,6 +22,7 @@ pub mod program;
 pub mod sock;
 pub mod spawn;
 pub mod tree;
+pub mod verity;
 pub mod xattr;
 
 pub use error::{Error, Result};

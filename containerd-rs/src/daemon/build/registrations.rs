@@ -37,8 +37,11 @@ pub(super) fn all(config: &Config) -> Vec<Plugin> {
         Plugin::new(MOUNT_HANDLER, "erofs", &[], mounting::erofs_handler),
         Plugin::new(SNAPSHOTTER, "blockfile", &[], snapshotters::blockfile),
         Plugin::new(SNAPSHOTTER, "btrfs", &[], snapshotters::btrfs),
+        Plugin::new(SNAPSHOTTER, "devmapper", &[], snapshotters::devmapper),
+        Plugin::new(SNAPSHOTTER, "erofs", &[], snapshotters::erofs),
         Plugin::new(SNAPSHOTTER, "native", &[], snapshotters::native),
         Plugin::new(SNAPSHOTTER, "overlayfs", &[], snapshotters::overlayfs),
+        Plugin::new(SNAPSHOTTER, "zfs", &[], snapshotters::zfs),
     ];
     // What the operator configures by the name of a built-in stands in its place.
     let proxies = proxy::registrations(config);
@@ -50,6 +53,7 @@ pub(super) fn all(config: &Config) -> Vec<Plugin> {
         Plugin::new(MOUNT_MANAGER, "bolt", &[METADATA], mounting::manager),
         Plugin::new(GC, "scheduler", &[METADATA], storage::gc),
         Plugin::new(LEASE, "manager", &[METADATA, GC], nothing),
+        Plugin::new(DIFFER, "erofs", &[METADATA], snapshotters::erofs_differ),
         Plugin::new(DIFFER, "walking", &[METADATA], storage::walking),
         Plugin::new(SHIM, "manager", &[EVENT, METADATA], runtimes::shim_manager),
         Plugin::new(RUNTIME, "task", &[SHIM], runtimes::tasks),

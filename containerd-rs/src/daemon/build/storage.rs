@@ -1,5 +1,6 @@
 //! Content, snapshotters, metadata, garbage collection, differs.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use anyhow::Context as _;
@@ -145,6 +146,14 @@ pub(super) fn gc(context: &mut Context) -> Result<Loaded, NotLoaded> {
     Ok(Loaded { exports: exports.map(|(k, v)| (k.to_owned(), v)).into(), ..Loaded::default() })
 }
 
+/// The content store that differs read and write.
+pub(super) fn content_of(context: &Context) -> anyhow::Result<Arc<dyn store::ContentStore>> {
+    match &context.remote_content {
+        Some(remote) => Ok(Arc::clone(remote)),
+        None => Ok(Arc::new(made(&context.content, "content")?)),
+    }
+}
+
 /// Bytes of memory that a worker needs at least: its threads and a decoder's window.
 const LEAST_MEMORY: u64 = 256 << 20;
 
@@ -156,10 +165,7 @@ struct WalkingSettings {
 }
 
 pub(super) fn walking(context: &mut Context) -> Result<Loaded, NotLoaded> {
-    let content: Arc<dyn store::ContentStore> = match &context.remote_content {
-        Some(remote) => Arc::clone(remote),
-        None => Arc::new(made(&context.content, "content")?),
-    };
+    let content = content_of(context)?;
     let settings: WalkingSettings = context.config.plugin("io.containerd.differ.v1.walking")?;
     let mut options = snapshot::worker::WorkerOptions::new(&context.program, &context.tmp_mounts);
     options.limits.bytes = Some(settings.max_layer_size).filter(|bytes| *bytes > 0);
@@ -174,6 +180,7 @@ pub(super) fn walking(context: &mut Context) -> Result<Loaded, NotLoaded> {
         env: p.env.clone(),
     });
     let walking = snapshot::walking::Walking::new(content, options).with_processors(processors.collect());
+    let walking = walking.with_mounts(context.mounts.clone());
     context.differs.insert("walking".to_owned(), Arc::new(walking));
     Ok(Loaded { platforms: vec![base::Platform::host()], ..Loaded::default() })
 }

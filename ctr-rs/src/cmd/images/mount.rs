@@ -7,7 +7,7 @@ use protos::api::snapshots::{MountsRequest, PrepareSnapshotRequest, ViewSnapshot
 use protos::api::types::Mount;
 
 use crate::cli::{Global, duration};
-use crate::client::{Client, image, lease, unpack};
+use crate::client::{Client, activation, image, lease, unpack};
 use crate::cmd::flags::{SnapshotterFlag, matcher};
 use crate::error::{Answered, Result};
 use crate::io::output;
@@ -71,6 +71,7 @@ async fn mount(client: &Client, args: &Args, snapshotter: &str) -> Result<String
     unpack::unpack(client, &resolved, snapshotter, args.sync_fs).await?;
     let chain = resolved.chain_id();
     let mounts = snapshot(client, args, snapshotter, &chain).await?;
+    let mounts = activation::activate(client, &args.directory, mounts, false).await?;
     host_mount::mount_all(&mounts, args.directory.as_ref())?;
     Ok(chain)
 }

@@ -3,7 +3,7 @@
 use protos::api::snapshots::RemoveSnapshotRequest;
 
 use crate::cli::Global;
-use crate::client::lease;
+use crate::client::{activation, lease};
 use crate::cmd::flags::SnapshotterFlag;
 use crate::error::{Answered, Result};
 use crate::io::output;
@@ -24,8 +24,11 @@ pub struct Args {
 /// Unmounts it.
 pub async fn run(global: &Global, args: Args) -> Result<()> {
     host_mount::unmount_all(args.directory.as_ref())?;
+    let client = global.client()?;
+    // Without --rm the daemon need not be there; what it keeps mounted goes with the lease.
+    let deactivated = activation::deactivate(&client, &args.directory).await;
     if args.rm {
-        let client = global.client()?;
+        deactivated?;
         let snapshotter = args.snapshotter.resolve(&client).await?;
         lease::delete(&client, &args.directory).await?;
         let request = RemoveSnapshotRequest { snapshotter, key: args.directory.clone() };

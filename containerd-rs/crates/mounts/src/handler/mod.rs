@@ -53,6 +53,11 @@ impl Handler {
         }
     }
 
+    /// Whether there is a directory at the mount point, not a device.
+    pub(crate) fn gives_directory(self) -> bool {
+        self != Handler::Loop
+    }
+
     /// Unmounts what is at `point` and removes it. Gone already is fine.
     pub(crate) fn unmount(self, point: &Path) -> Result<()> {
         match self {

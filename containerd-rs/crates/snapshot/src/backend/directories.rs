@@ -29,7 +29,11 @@ impl Directories {
     /// Removes every directory that has no record. The order matters: what is on disk, then what is
     /// under way, then what is recorded; so a directory is removed only if its record was never
     /// written or is gone.
-    pub(crate) fn remove_unnamed(&self, recorded: impl FnOnce() -> Result<HashSet<u64>>) -> Result<()> {
+    pub(crate) fn remove_unnamed(
+        &self,
+        recorded: impl FnOnce() -> Result<HashSet<u64>>,
+        remove: fn(&Path) -> Result<()>,
+    ) -> Result<()> {
         let names = list(&self.parent)?;
         let under_way = self.numbers.under_way();
         let recorded = recorded()?;
@@ -40,7 +44,7 @@ impl Directories {
             }
             // One that cannot go (still mounted, say) must not keep the others.
             let path = self.parent.join(&name);
-            if let Err(e) = Self::remove(&path) {
+            if let Err(e) = remove(&path) {
                 tracing::warn!(path = %path.display(), error = %base::chain(&e), "failed to remove directory");
             }
         }

@@ -250,11 +250,16 @@ impl Backend {
 
     /// Removes directories that no record names.
     pub(crate) async fn cleanup(&self) -> Result<()> {
+        self.cleanup_with(Directories::remove).await
+    }
+
+    /// The same, for directories that take more than their removal.
+    pub(crate) async fn cleanup_with(&self, remove: fn(&Path) -> Result<()>) -> Result<()> {
         let backend = self.clone();
         carried_through(async move {
             blocking(move || {
                 let shared = &backend.shared;
-                shared.directories.remove_unnamed(|| shared.records.numbers())
+                shared.directories.remove_unnamed(|| shared.records.numbers(), remove)
             })
             .await
         })

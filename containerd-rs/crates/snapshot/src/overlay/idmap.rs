@@ -6,7 +6,7 @@ use base::labels::snapshot as label;
 use crate::error::{Error, Result};
 
 /// Host owner that stands for root, when the labels map ids at all.
-pub(super) fn mapped_root(labels: &Labels) -> Result<Option<(u32, u32)>> {
+pub(crate) fn mapped_root(labels: &Labels) -> Result<Option<(u32, u32)>> {
     let (uid, gid) = (labels.get(label::UID_MAPPING), labels.get(label::GID_MAPPING));
     if uid.is_none() && gid.is_none() {
         return Ok(None);

@@ -19,8 +19,9 @@ use crate::error::{Error, Result, blocking};
 use crate::info::{CommitOptions, Info, Kind, ONLY_REMAP_IDS, REBASE, REMAP_IDS, Usage};
 use crate::snapshotter::Snapshotter;
 
-pub(crate) use support::in_user_namespace;
+pub(crate) use idmap::mapped_root;
 pub use support::{Unsupported, supported};
+pub(crate) use support::{check_entry_types, in_user_namespace, maps_ids};
 
 /// Settings, as in the config table of the plugin.
 #[derive(Debug, Clone, Default)]

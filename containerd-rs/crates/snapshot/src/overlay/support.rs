@@ -36,7 +36,7 @@ pub fn supported(root: &Path) -> Result<(), Unsupported> {
 }
 
 /// Overlay needs directory entries that tell what they are.
-pub(super) fn check_entry_types(root: &Path) -> Result<(), Unsupported> {
+pub(crate) fn check_entry_types(root: &Path) -> Result<(), Unsupported> {
     let failed = |e: std::io::Error| Unsupported(format!("check {}: {e}", root.display()));
     let trial = Trial::new(root)?;
     let flags = rustix::fs::OFlags::RDONLY | rustix::fs::OFlags::DIRECTORY | rustix::fs::OFlags::CLOEXEC;
@@ -100,9 +100,14 @@ impl Probe {
             in_user_namespace,
             needs_user_xattr: in_user_namespace && !on_tmpfs(root) && kernel >= (5, 11),
             has_index: Path::new("/sys/module/overlay/parameters/index").exists(),
-            maps_ids: kernel >= (5, 19),
+            maps_ids: maps_ids(),
         }
     }
+}
+
+/// Whether the layers of an overlay can be mounts that map ids.
+pub(crate) fn maps_ids() -> bool {
+    kernel_version() >= (5, 19)
 }
 
 /// Whether this process lives in a user namespace that maps anything but all ids to themselves.

@@ -55,12 +55,19 @@ pub(crate) trait Storage: Send + Sync + 'static {
 
     /// Every volume.
     fn found(&self) -> Result<Vec<Found>>;
+
+    /// What else is to be said of a snapshot, in labels.
+    fn labels(&self, _id: u64) -> Labels {
+        Labels::new()
+    }
 }
 
 /// A snapshotter on volumes.
 pub struct Volumes {
     backend: Backend,
     storage: Arc<dyn Storage>,
+    /// Volumes are removed at cleanup only.
+    defers_removal: bool,
 }
 
 impl Volumes {
@@ -72,7 +79,17 @@ impl Volumes {
             blocking(move || storage.found()).await?
         };
         backend.skip_numbers(found.iter().map(|f| f.id).max().unwrap_or(0));
-        Ok(Volumes { backend, storage })
+        Ok(Volumes { backend, storage, defers_removal: false })
+    }
+
+    /// Leaves the removal of volumes to cleanup.
+    pub(crate) fn with_deferred_removal(self, on: bool) -> Self {
+        Volumes { defers_removal: on, ..self }
+    }
+
+    fn shown(&self, (mut info, id): (Info, u64)) -> Info {
+        info.labels.extend(self.storage.labels(id));
+        info
     }
 
     async fn mounts_of(&self, chain: Chain, labels: Labels) -> Result<Vec<Mount>> {
@@ -120,11 +137,11 @@ impl Seal for Volume {
 #[async_trait]
 impl Snapshotter for Volumes {
     async fn stat(&self, key: &str) -> Result<Info> {
-        Ok(self.backend.stat(key)?.0)
+        Ok(self.shown(self.backend.stat(key)?))
     }
 
     async fn update(&self, info: Info, mask: &[String]) -> Result<Info> {
-        Ok(self.backend.update(info, mask).await?.0)
+        Ok(self.shown(self.backend.update(info, mask).await?))
     }
 
     async fn usage(&self, key: &str) -> Result<Usage> {
@@ -156,12 +173,13 @@ impl Snapshotter for Volumes {
     }
 
     async fn remove(&self, key: &str) -> Result<()> {
-        let storage = Arc::clone(&self.storage);
-        self.backend.remove_with(key, move |id, _| storage.remove(id, None)).await
+        let (storage, deferred) = (Arc::clone(&self.storage), self.defers_removal);
+        let rest = move |id, _| if deferred { Ok(()) } else { storage.remove(id, None) };
+        self.backend.remove_with(key, rest).await
     }
 
     async fn walk(&self, filters: &FilterSet) -> Result<Vec<Info>> {
-        Ok(self.backend.walk(filters)?.into_iter().map(|(info, _)| info).collect())
+        Ok(self.backend.walk(filters)?.into_iter().map(|found| self.shown(found)).collect())
     }
 
     async fn cleanup(&self) -> Result<()> {

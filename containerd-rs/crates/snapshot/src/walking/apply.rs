@@ -39,7 +39,7 @@ pub(super) async fn apply(
     let workers = &differ.workers;
     let place = match &options.apart {
         Some(_) => Place::apart(mounts)?,
-        None => Place::of(mounts, &workers.options().tmp_dir).await?,
+        None => Place::of(mounts, &workers.options().tmp_dir, differ.mounts.as_ref()).await?,
     };
     let job = Job {
         root: place.root.clone(),
@@ -126,7 +126,8 @@ async fn processed(
     applied
 }
 
-fn packing(media_type: &str) -> Result<Packing> {
+/// How the bytes of a layer of this type may be packed.
+pub(crate) fn packing(media_type: &str) -> Result<Packing> {
     match media_type::compression(media_type) {
         None => {
             let message = format!("no processor for media-type {media_type:?}");

@@ -53,14 +53,18 @@ pub(super) async fn compare(
         .writer(scope, WriterOptions::new(options.reference.clone()))
         .await
         .map_err(|e| Error::from(e).during("failed to open writer"))?;
+    let (lower, upper) = (Made::of(differ, lower).await?, Made::of(differ, &read_only(upper)).await?);
     let walk = Walk {
-        lower: lower.to_vec(),
-        upper: upper.to_vec(),
+        lower: lower.mounts.clone(),
+        upper: upper.mounts.clone(),
         tmp_dir: differ.workers.options().tmp_dir.clone(),
         packing,
         latest: options.source_date_epoch.map(seconds),
     };
-    match write_layer(&mut *writer, walk, &options).await {
+    let written = write_layer(&mut *writer, walk, &options).await;
+    lower.close().await;
+    upper.close().await;
+    match written {
         Ok(written) => describe(differ, scope, written, options.media_type).await,
         Err(e) => {
             writer.close().await;
@@ -71,6 +75,41 @@ pub(super) async fn compare(
             Err(e)
         }
     }
+}
+
+/// Mounts that can be mounted as they are, and what that took.
+struct Made {
+    mounts: Vec<Mount>,
+    below: Option<mounts::Temporary>,
+}
+
+impl Made {
+    async fn of(differ: &Walking, mounts: &[Mount]) -> Result<Self> {
+        let below = match &differ.mounts {
+            Some(manager) => manager.temporary(mounts).await?,
+            None => None,
+        };
+        let mounts = below.as_ref().map_or(mounts, |below| below.mounts()).to_vec();
+        Ok(Made { mounts, below })
+    }
+
+    async fn close(self) {
+        if let Some(below) = self.below
+            && let Err(e) = below.close().await
+        {
+            tracing::warn!(error = %base::chain(&e), "mounts of a comparison stay until the next clean-up");
+        }
+    }
+}
+
+/// A writable image may be mounted elsewhere: a second mount of it must not write.
+fn read_only(mounts: &[Mount]) -> Vec<Mount> {
+    let mut mounts = mounts.to_vec();
+    for mount in mounts.iter_mut().filter(|m| m.fstype.starts_with("mkfs/")) {
+        mount.options.retain(|o| o != "rw");
+        mount.options.extend(["ro".to_owned(), "noload".to_owned()]);
+    }
+    mounts
 }
 
 /// A layer in the content store.

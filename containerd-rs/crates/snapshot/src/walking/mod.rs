@@ -5,6 +5,8 @@ mod compare;
 mod place;
 mod processors;
 
+pub(crate) use apply::packing;
+
 use std::sync::Arc;
 
 use async_trait::async_trait;
@@ -23,18 +25,25 @@ pub struct Walking {
     content: Arc<dyn ContentStore>,
     workers: Workers,
     processors: Arc<[StreamProcessor]>,
+    mounts: Option<mounts::Manager>,
 }
 
 impl Walking {
     /// A differ on `content` that applies layers in workers.
     pub fn new(content: Arc<dyn ContentStore>, options: WorkerOptions) -> Self {
-        Walking { content, workers: Workers::new(options), processors: Arc::default() }
+        Walking { content, workers: Workers::new(options), processors: Arc::default(), mounts: None }
     }
 
     /// The same differ, with programs that make layers out of media types that it does not know. The last one that accepts a type is used.
     #[must_use]
     pub fn with_processors(self, processors: Vec<StreamProcessor>) -> Self {
         Walking { processors: processors.into(), ..self }
+    }
+
+    /// The same, for mounts that have to be made by the mount manager first.
+    #[must_use]
+    pub fn with_mounts(self, manager: Option<mounts::Manager>) -> Self {
+        Walking { mounts: manager, ..self }
     }
 }
 

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use base::{ErrorKind, Mount};
 use sys::mount::TempMount;
 
+use crate::erofs::differ::layer_directory;
 use crate::error::{Error, Result, blocking};
 use crate::layer::Hiding;
 use crate::overlay::in_user_namespace;
@@ -15,12 +16,32 @@ pub(super) struct Place {
     pub(super) lowers: Vec<PathBuf>,
     pub(super) hiding: Hiding,
     mount: Option<TempMount>,
+    below: Option<mounts::Temporary>,
 }
 
 impl Place {
     /// Where to write for `mounts`: the upper directory of a single overlay, the source of a single
-    /// plain bind mount, a temporary mount for anything else.
-    pub(super) async fn of(mounts: &[Mount], tmp_dir: &Path) -> Result<Self> {
+    /// plain bind mount, a temporary mount for anything else. What these need is made first.
+    pub(super) async fn of(
+        mounts: &[Mount],
+        tmp_dir: &Path,
+        manager: Option<&mounts::Manager>,
+    ) -> Result<Self> {
+        let below = match manager {
+            Some(manager) => manager.temporary(mounts).await?,
+            None => None,
+        };
+        let left = below.as_ref().map_or(mounts, |below| below.mounts());
+        let mut place = Place::of_plain(left, tmp_dir).await?;
+        if layer_directory(mounts).is_some() && !in_user_namespace() {
+            // It becomes a layer of an overlay, whatever it is now.
+            place.hiding = Hiding::Overlay;
+        }
+        place.below = below;
+        Ok(place)
+    }
+
+    async fn of_plain(mounts: &[Mount], tmp_dir: &Path) -> Result<Self> {
         if let [mount] = mounts
             && let Some(place) = Place::direct(mount, in_user_namespace())
         {
@@ -31,7 +52,7 @@ impl Place {
             sys::fs::ensure_dir(&tmp_dir, 0o700)?;
             let mount = TempMount::new(&mounts, &tmp_dir)?;
             let root = mount.path().to_owned();
-            Ok(Place { root, lowers: Vec::new(), hiding: Hiding::Remove, mount: Some(mount) })
+            Ok(Place { root, lowers: Vec::new(), hiding: Hiding::Remove, mount: Some(mount), below: None })
         })
         .await
     }
@@ -64,6 +85,7 @@ impl Place {
                     lowers: lowers.unwrap_or_default(),
                     hiding: Hiding::Overlay,
                     mount: None,
+                    below: None,
                 })
             }
             "bind" if mount.options.iter().all(|o| matches!(o.as_str(), "rw" | "bind" | "rbind")) => {
@@ -72,16 +94,20 @@ impl Place {
                     lowers: Vec::new(),
                     hiding: Hiding::Remove,
                     mount: None,
+                    below: None,
                 })
             }
             _ => None,
         }
     }
 
-    /// Takes a temporary mount away.
+    /// Takes temporary mounts away.
     pub(super) async fn close(self) -> Result<()> {
-        match self.mount {
-            Some(mount) => blocking(move || Ok(mount.close()?)).await,
+        if let Some(mount) = self.mount {
+            blocking(move || Ok(mount.close()?)).await?;
+        }
+        match self.below {
+            Some(below) => below.close().await.map_err(Error::from),
             None => Ok(()),
         }
     }

@@ -10,7 +10,7 @@ const MARK: usize = 4;
 const READ: usize = 256 * 1024;
 
 /// A reader of the plain bytes of `source`.
-pub(super) fn plain<'a>(
+pub(crate) fn plain<'a>(
     mut source: impl Read + Send + 'a,
     packing: Packing,
 ) -> io::Result<Box<dyn Read + Send + 'a>> {

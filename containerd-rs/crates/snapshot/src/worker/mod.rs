@@ -23,6 +23,7 @@ mod space;
 
 pub use client::WorkerOptions;
 pub(crate) use client::{Outcome, Source, Workers, bytes_of, feed, last_words};
+pub(crate) use decode::plain;
 #[doc(hidden)]
 pub use jail::Inside;
 pub(crate) use job::{Job, Packing};

@@ -197,7 +197,7 @@ pub async fn layers_128_mount(s: &Scene) {
     let flat = s.work.join("flat");
     std::fs::create_dir(&flat).unwrap();
     let mut parent = String::new();
-    for i in 0..128 {
+    for i in 0..s.traits.layers {
         let changes = if i == 0 {
             vec![
                 file("/bottom", "way at the bottom\n", 0o777),

@@ -72,7 +72,11 @@ pub async fn usage(s: &Scene) {
     }
     assert!(live.size - empty.size >= 1 << 20, "{live:?} after {empty:?}");
     s.commit("c", "a").await;
-    assert_eq!(sn.usage("c").await.unwrap(), live);
+    let committed = sn.usage("c").await.unwrap();
+    match s.traits.converts {
+        true => assert!(committed.size > 0),
+        false => assert_eq!(committed, live),
+    }
     s.view("v", "c").await;
     assert_eq!(sn.usage("v").await.unwrap().size, 0);
 }

@@ -17,28 +17,42 @@ pub struct Traits {
     pub renames_directories: bool,
     /// Whether usage is that of the files, not of a device that they are on.
     pub counts_files: bool,
+    /// Whether a commit changes how the files are kept.
+    pub converts: bool,
+    /// How many layers are mounted over each other.
+    pub layers: usize,
+}
+
+impl Traits {
+    /// Those of directories that are copied or shared.
+    pub const DIRECTORIES: Traits =
+        Traits { renames_directories: true, counts_files: true, converts: false, layers: 128 };
 }
 
 pub struct Scene {
     pub snapshotter: Arc<dyn Snapshotter>,
     pub work: PathBuf,
     pub traits: Traits,
+    pub manager: mounts::Manager,
     count: AtomicUsize,
 }
 
-/// A mounted snapshot; unmounted when dropped, failures included.
-pub struct Mounted(PathBuf);
+/// A mounted snapshot; unmounted when dropped, failures included, and then what that needed.
+pub struct Mounted {
+    path: PathBuf,
+    _below: Option<mounts::Temporary>,
+}
 
 impl Mounted {
     pub fn path(&self) -> &Path {
-        &self.0
+        &self.path
     }
 }
 
 impl Drop for Mounted {
     fn drop(&mut self) {
-        unmount_all(&self.0, UnmountFlags::empty()).unwrap();
-        std::fs::remove_dir(&self.0).unwrap();
+        unmount_all(&self.path, UnmountFlags::empty()).unwrap();
+        std::fs::remove_dir(&self.path).unwrap();
     }
 }
 
@@ -51,10 +65,20 @@ pub fn commit_options() -> CommitOptions {
     CommitOptions { labels: labels(), parent: String::new() }
 }
 
+fn wait<T>(work: impl Future<Output = T>) -> T {
+    tokio::task::block_in_place(|| tokio::runtime::Handle::current().block_on(work))
+}
+
 impl Scene {
     pub fn new(snapshotter: Arc<dyn Snapshotter>, work: &Path, traits: Traits) -> Self {
         rustix::process::umask(rustix::fs::Mode::empty());
-        Scene { snapshotter, work: work.to_owned(), traits, count: AtomicUsize::new(0) }
+        let options = mounts::ManagerOptions {
+            state: work.join("state"),
+            roots: vec![snapshotter.root().to_owned()],
+            erofs: true,
+        };
+        let manager = wait(mounts::Manager::open(options)).unwrap();
+        Scene { snapshotter, work: work.to_owned(), traits, manager, count: AtomicUsize::new(0) }
     }
 
     pub fn unique(&self, prefix: &str) -> String {
@@ -64,8 +88,9 @@ impl Scene {
     pub fn mount(&self, mounts: &[Mount]) -> Mounted {
         let target = self.work.join(self.unique("mount"));
         std::fs::create_dir(&target).unwrap();
-        mount_all(mounts, &target).unwrap();
-        Mounted(target)
+        let below = wait(self.manager.temporary(mounts)).unwrap();
+        mount_all(below.as_ref().map_or(mounts, |below| below.mounts()), &target).unwrap();
+        Mounted { path: target, _below: below }
     }
 
     pub async fn prepare(&self, key: &str, parent: &str) -> Vec<Mount> {

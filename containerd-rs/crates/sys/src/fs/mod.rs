@@ -3,12 +3,14 @@
 mod copy;
 mod dir;
 mod durable;
+mod immutable;
 mod unique;
 mod usage;
 
 pub use copy::{copy_range, copy_sparse, reflink_or_copy};
 pub use dir::ensure_dir;
 pub use durable::{fsync_dir, syncfs, write_atomic};
+pub use immutable::set_immutable;
 pub use unique::create_unique_dir;
 pub(crate) use unique::unique_suffix;
 pub use usage::{disk_usage, disk_usage_over};
