@@ -83,7 +83,10 @@ pub fn tar(files: &[(&str, &[u8])]) -> Vec<u8> {
     let mut builder = tar::Builder::new(Vec::new());
     for (name, body) in files {
         let mut header = tar::Header::new_ustar();
+        header.set_entry_type(tar::EntryType::Regular);
         header.set_mode(0o644);
+        header.set_uid(0);
+        header.set_gid(0);
         header.set_size(body.len() as u64);
         header.set_mtime(1_600_000_000);
         header.as_ustar_mut().unwrap().name[..name.len()].copy_from_slice(name.as_bytes());
