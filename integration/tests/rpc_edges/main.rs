@@ -15,7 +15,6 @@ mod introspection;
 mod leases;
 mod limits;
 mod making;
-mod mounts;
 mod namespaces;
 mod sandbox_controllers;
 mod sandboxes;
