@@ -141,7 +141,7 @@ fn the_defaults_print_and_read_back_unchanged() {
     assert!(text.starts_with("version = 4\nroot = '/var/lib/containerd'\n"), "{text}");
     assert!(
         text.contains(
-            "[plugins]\n  [plugins.'io.containerd.differ.v1.walking']\n    max_layer_size = 1099511627776\n"
+            "\n  [plugins.'io.containerd.differ.v1.walking']\n    max_layer_size = 1099511627776\n"
         ),
         "{text}"
     );
