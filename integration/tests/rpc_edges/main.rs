@@ -15,6 +15,7 @@ mod introspection;
 mod leases;
 mod limits;
 mod making;
+mod mounts;
 mod namespaces;
 mod sandbox_controllers;
 mod sandboxes;

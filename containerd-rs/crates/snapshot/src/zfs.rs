@@ -32,7 +32,9 @@ pub async fn open(root: &Path) -> Result<Volumes> {
 }
 
 fn dataset_of(root: &Path) -> Result<String> {
-    let mount = sys::mount::lookup(root).map_err(|e| Error::precondition(base::chain(&e)))?;
+    // It may not have been made yet.
+    let there = root.ancestors().find(|p| p.exists()).unwrap_or(root);
+    let mount = sys::mount::lookup(there).map_err(|e| Error::precondition(base::chain(&e)))?;
     if mount.fstype != "zfs" {
         let root = root.display();
         let message = format!("path {root} must be a zfs filesystem to be used with the zfs snapshotter");
@@ -199,14 +201,11 @@ mod tests {
     #[test]
     fn elsewhere_it_is_skipped_with_the_reason() {
         let dir = tempfile::tempdir().unwrap();
-        let refused = dataset_of(dir.path()).unwrap_err();
-        assert_eq!(refused.kind(), ErrorKind::FailedPrecondition);
-        assert!(
-            refused.to_string().ends_with("must be a zfs filesystem to be used with the zfs snapshotter")
-        );
-        assert_eq!(
-            dataset_of(&dir.path().join("missing")).unwrap_err().kind(),
-            ErrorKind::FailedPrecondition
-        );
+        for root in [dir.path().to_owned(), dir.path().join("not/made/yet")] {
+            let refused = dataset_of(&root).unwrap_err();
+            assert_eq!(refused.kind(), ErrorKind::FailedPrecondition);
+            let said = refused.to_string();
+            assert!(said.ends_with("must be a zfs filesystem to be used with the zfs snapshotter"), "{said}");
+        }
     }
 }
