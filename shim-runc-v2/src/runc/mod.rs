@@ -60,6 +60,12 @@ impl Runc {
         }
     }
 
+    /// Whether the runtime has a container of this name. Each runtime keeps a directory of that name below its root for as
+    /// long as it does.
+    pub(crate) fn knows(&self, id: &str) -> bool {
+        std::fs::symlink_metadata(self.root.join(id)).is_ok()
+    }
+
     /// The log of calls that the shim never makes two of at once.
     fn main_log(&self) -> PathBuf {
         self.bundle.join("log.json")
@@ -271,6 +277,17 @@ fn switches(options: &Options) -> impl Iterator<Item = String> {
 mod tests {
     #![allow(clippy::unwrap_used, clippy::expect_used)]
     use super::*;
+
+    #[test]
+    fn a_name_is_known_while_the_runtime_keeps_its_directory() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut options = Options::new();
+        options.root = dir.path().display().to_string();
+        let runc = Runc::new(&options, "n", Path::new("/b"));
+        assert!(!runc.knows("c"));
+        std::fs::create_dir_all(dir.path().join("n/c")).unwrap();
+        assert!(runc.knows("c") && !runc.knows("d"));
+    }
 
     #[test]
     fn flags_that_every_call_gets() {

@@ -16,7 +16,7 @@ use crate::cgroup::Cgroup;
 use crate::io::{self, Owner, Stdio};
 use crate::logger::warning;
 use crate::reaper::Exit;
-use crate::runc::{LONG, Runc};
+use crate::runc::{Failure, LONG, Runc};
 use crate::task::cancel::Cancel;
 use crate::task::container::{Container, Made};
 use crate::task::decide::Phase;
@@ -143,6 +143,7 @@ impl Tasks {
             limit,
             cancel: Some(cancel.clone()),
         };
+        let theirs = made.runc.knows(&made.id);
         let launched = launch(self.reaper(), plan, prepared, |l| {
             made.runc.create(self.reaper(), &made.id, &made.options, l)
         })
@@ -156,25 +157,20 @@ impl Tasks {
                 Ok((Container::new(made), Some((launched.pid, launched.exit))))
             }
             Err(broken) => {
-                self.unmake(&made, &broken).await;
+                if !theirs {
+                    self.unmake(&made, &broken).await;
+                }
                 Err(broken.told_as("OCI runtime create failed"))
             }
         }
     }
 
-    /// Removes what a failed create may have left with the runtime.
+    /// Removes what a failed create may have left with the runtime. Not for a name that the runtime had before: that
+    /// container is none of our business.
     async fn unmake(&self, made: &Made, broken: &Broken) {
-        use crate::runc::Failure::{Cancelled, Spawn, Status, TimedOut};
-        let left = match broken {
-            Broken::Shim(_) => true,
-            Broken::Runtime(failed) => match failed.failure {
-                TimedOut { .. } | Cancelled { .. } => true,
-                // A container of that name that is not ours is none of our business.
-                Status { .. } => !failed.words().contains("exist"),
-                Spawn { .. } => false,
-            },
-        };
-        if left && let Err(e) = made.runc.delete(self.reaper(), &made.id, true, UNMAKE).await {
+        let never_ran =
+            matches!(broken, Broken::Runtime(failed) if matches!(failed.failure, Failure::Spawn { .. }));
+        if !never_ran && let Err(e) = made.runc.delete(self.reaper(), &made.id, true, UNMAKE).await {
             warning!("removing half-made container {}: {}", made.id, e.words());
         }
     }

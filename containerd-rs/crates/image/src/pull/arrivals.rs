@@ -33,7 +33,7 @@ struct Expected {
 #[derive(Clone)]
 pub(crate) struct Arrivals {
     expected: Arc<HashMap<Digest, Expected>>,
-    demands: Option<mpsc::UnboundedSender<Digest>>,
+    demands: Option<mpsc::Sender<Digest>>,
 }
 
 /// The promise to bring one blob; dropping it breaks the promise.
@@ -45,8 +45,8 @@ pub(crate) struct Ticket {
 /// The blobs that can be demanded, and the demands.
 pub(crate) struct Tickets {
     pub(crate) waiting: HashMap<Digest, Ticket>,
-    /// Each blob at most once.
-    pub(crate) demands: mpsc::UnboundedReceiver<Digest>,
+    /// Each blob at most once, and room for all.
+    pub(crate) demands: mpsc::Receiver<Digest>,
 }
 
 impl Arrivals {
@@ -59,7 +59,7 @@ impl Arrivals {
             expected.insert(blob.digest.clone(), one);
             waiting.insert(blob.digest.clone(), Ticket { descriptor: blob.clone(), stage });
         }
-        let (sender, demands) = mpsc::unbounded_channel();
+        let (sender, demands) = mpsc::channel(blobs.len().max(1));
         (Arrivals { expected: Arc::new(expected), demands: Some(sender) }, Tickets { waiting, demands })
     }
 
@@ -73,7 +73,7 @@ impl Arrivals {
         let (Some(demands), Some(expected)) = (&self.demands, self.expected.get(digest)) else { return };
         if !expected.demanded.swap(true, Ordering::Relaxed) {
             // Nobody downloads any more: the ticket is gone as well, and whoever waits hears of it.
-            let _ended = demands.send(digest.clone());
+            let _ended = demands.try_send(digest.clone());
         }
     }
 

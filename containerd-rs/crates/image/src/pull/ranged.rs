@@ -25,6 +25,9 @@ use crate::error::{Error, Result};
 use crate::registry::BlobStream;
 use crate::throttle::Connection;
 
+/// Pieces of a range that wait to be written: a range of those that a connection gives usually. A host that sends tiny ones
+/// is read no further ahead.
+const CHUNKS: usize = 1024;
 /// Most ranges of one layer at a time.
 const MOST_LANES: usize = 4;
 
@@ -59,7 +62,7 @@ impl Into<'_> {
 
 /// A range that is fetched ahead. At most so many chunks wait as one range has bytes for.
 struct Ahead {
-    chunks: mpsc::UnboundedReceiver<Result<Bytes>>,
+    chunks: mpsc::Receiver<Result<Bytes>>,
     task: JoinHandle<()>,
     end: u64,
     _connection: Connection,
@@ -128,7 +131,7 @@ impl Fetch {
             let end = (start + range).min(size);
             let mut stream = self.repository.fetch(descriptor, start)?;
             stream.stop_at(end);
-            let (sender, chunks) = mpsc::unbounded_channel();
+            let (sender, chunks) = mpsc::channel(CHUNKS);
             let task = tokio::spawn(bring(stream, end, sender));
             ahead.push_back(Ahead { chunks, task, end, _connection: connection });
         }
@@ -137,7 +140,7 @@ impl Fetch {
 }
 
 /// Fetches one range into a channel.
-async fn bring(mut stream: BlobStream, end: u64, sender: mpsc::UnboundedSender<Result<Bytes>>) {
+async fn bring(mut stream: BlobStream, end: u64, sender: mpsc::Sender<Result<Bytes>>) {
     loop {
         let chunk = match stream.next().await {
             Ok(None) => return,
@@ -146,7 +149,7 @@ async fn bring(mut stream: BlobStream, end: u64, sender: mpsc::UnboundedSender<R
             Err(e) => Err(e.into()),
         };
         let failed = chunk.is_err();
-        if sender.send(chunk).is_err() || failed {
+        if sender.send(chunk).await.is_err() || failed {
             return;
         }
     }
